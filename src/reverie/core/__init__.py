@@ -1,0 +1,1 @@
+"""The contract that every other part of Reverie is written against."""

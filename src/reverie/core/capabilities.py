@@ -1,0 +1,125 @@
+"""What a model can do. Tools ask ``model.view(Capability)``, never for a family.
+
+A model has a capability by having its members; a wrapper answers ``view`` for its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from reverie.core.batch import Condition
+from reverie.core.noise import Noise
+from reverie.core.space import Space
+
+
+class Path(Protocol):
+    """The marginal coefficients of ``x_t = alpha_t x_0 + sigma_t eps``, t = 0 data, t = 1 noise."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns ``alpha_t, sigma_t``, each shaped like ``t``."""
+
+
+class Posterior(Protocol):
+    """What a denoiser believes of x_0, given x_t."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+
+@runtime_checkable
+class LogProb(Protocol):
+    """Has an exact likelihood."""
+
+    def log_prob(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns log p(x) in nats per row, ``[B]``."""
+
+
+@runtime_checkable
+class Bounds(Protocol):
+    """Has a lower bound of the likelihood."""
+
+    def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
+        """Returns an unbiased estimate of a lower bound of log p(x) in nats per row, ``[B]``."""
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """Turns latents into rows."""
+
+    @property
+    def latents(self) -> tuple[Space, ...]: ...
+
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        """Returns rows ``[B, *space.shape]`` from latents, coarse to fine."""
+
+
+@runtime_checkable
+class Encodes(Decodes, Protocol):
+    """Turns rows into latents, and back."""
+
+    def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
+        """Returns latents, coarse to fine; the most likely ones where ``noise`` is None."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Has an approximate posterior and a likelihood given latents."""
+
+    def posterior(self, x: Tensor, noise: Noise) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Returns z ~ q(z | x) and log q(z | x) in nats per row."""
+
+    def likelihood(self, x: Tensor, z: tuple[Tensor, ...]) -> Tensor:
+        """Returns log p(x | z) in nats per row."""
+
+
+@runtime_checkable
+class Denoises(Protocol):
+    """Estimates x_0 from x_t; solvers, guidance and editing are written on this alone."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def space(self) -> Space: ...
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
+        """Returns the posterior of x_0, given x_t ``[B, ...]`` at times t ``[B]`` in [0, 1]."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Takes rows of data to where denoising happens."""
+
+    def leave(self, z: Tensor) -> Tensor:
+        """Takes rows from where denoising happens back to data."""
+
+
+@runtime_checkable
+class Criticises(Protocol):
+    """Scores rows: logits, higher is more like the data."""
+
+    def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns scores ``[B]``."""
+
+
+@runtime_checkable
+class Styles(Protocol):
+    """Has a mapped latent that can be truncated, mixed and moved."""
+
+    def map(self, z: Tensor, condition: Condition | None = None) -> Tensor: ...
+
+    def synthesize(self, w: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """Takes rows to another domain."""
+
+    def translate(self, x: Tensor, to: str) -> Tensor: ...
+
+
+ALL: Mapping[str, Any] = {
+    kind.__name__: kind
+    for kind in (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Criticises, Styles, Translates)
+}

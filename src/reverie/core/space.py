@@ -1,0 +1,36 @@
+"""What one row is: of data or of latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+
+@dataclass(frozen=True)
+class Space:
+    """The shape and the values of one row ``x``, stored with a run so that it loads without its data.
+
+    Arguments:
+        shape: ``(C, H, W)`` for images, ``(D,)`` for points.
+        levels: None for floats (images in [-1, 1]); K for integers 0..K-1.
+        depth: how many evenly spaced values in [-1, 1] float rows lie on (256 for bytes, 2 for
+            binarised images); None where they are continuous. A discrete likelihood needs it.
+        classes: how many labels there are; 0 where rows have none.
+        count: rows in the training split (free codes, kernel densities).
+    """
+
+    shape: tuple[int, ...]
+    levels: int | None = None
+    depth: int | None = None
+    classes: int = 0
+    count: int = 0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether rows are images ``(C, H, W)`` rather than points ``(D,)``."""
+        return len(self.shape) == 3
+
+    @property
+    def size(self) -> int:
+        """The number of values in one row."""
+        return prod(self.shape)
