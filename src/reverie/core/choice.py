@@ -18,7 +18,7 @@ class Choice(Strict):
 
     - ``unet`` or ``{name: unet, width: 64}``: that network, whatever the data;
     - ``{image: {name: dcgan, width: 64}, points: mlp}``: one for each kind of data;
-    - ``auto``: the model's own choice for the data.
+    - ``auto``, or ``{name: auto, width: 64}``: the model's own choice for the data, with these options.
 
     Arguments:
         name: the network's file name, hyphens for underscores; ``auto``; empty where ``image`` and ``points`` decide.
@@ -37,18 +37,19 @@ class Choice(Strict):
     def _short_forms(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
-        if isinstance(value, Mapping) and not {"image", "points", "options"} & set(value):
-            if "name" not in value:
+        if isinstance(value, Mapping) and "options" not in value:
+            own = {"name", "image", "points"}
+            if not own & set(value):
                 raise ValueError("a network needs a name, as in {name: unet, width: 64}")
-            return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
+            options = {k: v for k, v in value.items() if k not in own}
+            return {**{k: v for k, v in value.items() if k in own}, "options": options}
         return value
 
     @model_serializer
     def _short(self) -> dict[str, Any]:
-        if self.name:
-            return {"name": self.name, **self.options}
         kinds = {"image": self.image, "points": self.points}
-        return {kind: choice.model_dump() for kind, choice in kinds.items() if choice}
+        by_kind = {kind: choice.model_dump() for kind, choice in kinds.items() if choice}
+        return {**({"name": self.name} if self.name else {}), **by_kind, **self.options}
 
     def for_space(self, space: Space, auto: Choice) -> Choice:
         """The one network for this kind of data.
@@ -63,7 +64,7 @@ class Choice(Strict):
         if chosen is None or chosen.name == "auto":
             chosen = auto.image if space.is_image else auto.points
         assert chosen is not None, "a model's own choice covers images and points"
-        return chosen
+        return Choice(name=chosen.name, options={**chosen.options, **self.options})
 
 
 def auto(image: str, points: str = "mlp") -> Choice:

@@ -1,0 +1,147 @@
+"""The run folder: everything a training leaves behind, written so that a kill at any moment loses nothing older."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reverie.core.catalog import read_entry
+from reverie.core.errors import RequestError, ReverieError
+from reverie.core.recipe import Recipe, from_entry
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Writes a file so that it holds either its old or its new content, whatever happens.
+
+    Raises:
+        ReverieError: the disk is full or refuses.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(error, file) from error
+    sync_folder(file.parent)
+
+
+def disk_error(error: BaseException, file: Path) -> ReverieError:
+    """What to tell the user when ``file`` could not be written."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    what = "the disk is full" if full else str(error)
+    return ReverieError(f"cannot write {file}: {what}; the last complete checkpoint is kept, the same command resumes")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in ``folder`` survive a power cut, where the system can say so (Windows cannot)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Run:
+    """A run folder.
+
+    Arguments:
+        folder: where it is, or will be.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.recipe_file = self.folder / "recipe.yaml"
+        self.model_file = self.folder / "model.safetensors"
+        self.journal_file = self.folder / "journal.jsonl"
+        self.checkpoints = self.folder / "checkpoints"
+        self.parts = self.folder / "parts"
+        self.samples = self.folder / "samples"
+        self.report = self.folder / "report"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """A run that has a trained model.
+
+        Raises:
+            RequestError: there is none in that folder.
+        """
+        run = cls(folder)
+        if not run.folder.is_dir():
+            raise RequestError(f"no run at {folder}")
+        if not run.model_file.is_file() or not run.recipe_file.is_file():
+            raise RequestError(f"{folder} holds no trained model yet (no model.safetensors and recipe.yaml)")
+        return run
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return from_entry(read_entry(self.recipe_file))
+
+    def journal(self) -> Iterator[dict[str, Any]]:
+        """The journal's events, oldest first; a half-written last line is passed over."""
+        if not self.journal_file.is_file():
+            return
+        with open(self.journal_file, encoding="utf-8") as lines:
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for this process; the system releases it when the process ends, however it ends.
+
+        Raises:
+            RequestError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "a+b") as handle:
+            if not _try_lock(handle.fileno()):
+                raise RequestError(f"{self.folder} is in use by another process; wait for it, or give another --out")
+            yield
+
+    def clear_temporary(self) -> None:
+        """Removes what a killed process left half-written."""
+        for leftover in [*self.folder.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")]:
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
