@@ -1,0 +1,1 @@
+"""Networks and blocks that know no objective: shared blocks here, networks in one folder a role."""

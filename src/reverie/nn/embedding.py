@@ -1,0 +1,63 @@
+"""Times and labels as vectors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from reverie.core.batch import Condition
+from reverie.core.space import Space
+
+
+def fourier_features(t: Tensor, width: int, scale: float = 1000.0) -> Tensor:
+    r"""Sines and cosines of times at geometrically spaced frequencies.
+
+    .. math:: \cos(s t \omega_k), \sin(s t \omega_k), \quad \omega_k = 10000^{-k / (width / 2)}
+
+    Arguments:
+        t: times ``[B]`` in [0, 1].
+        width: how many features, an even number.
+        scale: what times are multiplied by, so that [0, 1] covers DDPM's 1000 steps.
+
+    Returns:
+        ``[B, width]``, float32.
+
+    References:
+        | Attention Is All You Need (Vaswani et al., 2017), Section 3.5
+        | https://arxiv.org/abs/1706.03762
+    """
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000.0) / half))
+    angles = scale * t.float()[:, None] * frequencies
+    return torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+
+
+class ConditionEmbedding(nn.Module):
+    """Creates the vector that tells every block of a denoiser the time and the label.
+
+    Arguments:
+        space: what one row is; its ``classes`` says whether there are labels.
+        features: how many Fourier features of the time.
+        width: the vector's length.
+    """
+
+    def __init__(self, space: Space, features: int, width: int) -> None:
+        super().__init__()
+        self.features = features
+        self.classes = space.classes
+        self.time = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        # The last row stands for "unknown": index -1 finds it.
+        self.label = nn.Embedding(space.classes + 1, width) if space.classes else None
+
+    def forward(self, t: Tensor, condition: Condition | None) -> Tensor:
+        """Returns ``[B, width]`` in float32, whatever autocast says: it is small, and times need the digits."""
+        with torch.autocast(t.device.type, enabled=False):
+            vector: Tensor = self.time(fourier_features(t, self.features))
+            if self.label is not None:
+                label = None if condition is None else condition.label
+                if label is None:
+                    label = t.new_full(t.shape, -1, dtype=torch.long)
+                vector = vector + self.label(torch.where(label < 0, self.classes, label))
+            return nn.functional.silu(vector)
