@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.nn.norm import GroupNorm
-from reverie.nn.residual import zeroed
+from reverie.nn.zeroed import zeroed
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.embedding import ConditionEmbedding
-from reverie.nn.residual import zeroed
+from reverie.nn.zeroed import zeroed
 
 
 class Config(Strict):

@@ -22,7 +22,8 @@ from reverie.core.strict import Strict
 from reverie.nn.attention import SelfAttention
 from reverie.nn.embedding import ConditionEmbedding
 from reverie.nn.norm import GroupNorm
-from reverie.nn.residual import Downsample, ResidualBlock, Upsample, zeroed
+from reverie.nn.resnet import Downsample, ResidualBlock, Upsample
+from reverie.nn.zeroed import zeroed
 
 
 class Config(Strict):
@@ -106,7 +107,7 @@ class Network(nn.Module):
             self.down.append(nn.ModuleList([Stage(i, outputs, condition, config, attention) for i in ins]))
             skips.append([inputs, *[outputs] * config.blocks][-blocks_up:])
             if level + 1 < len(widths):
-                self.downsample.append(Downsample(outputs))
+                self.downsample.append(Downsample(outputs, outputs))
                 sides.append((sides[-1] + 1) // 2)
             inputs = outputs
         self.middle_1 = Stage(inputs, inputs, condition, config, config.middle_attention)
