@@ -9,19 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reverie.core.export import save_samples
+    from reverie.core.sampling import sample
+    from reverie.core.space import Space
     from reverie.evaluate.evaluate import evaluate
-    from reverie.samplers.sample import sample
     from reverie.train.build import create, load
     from reverie.train.train import train
 
 __version__ = "0.1.0"
-__all__ = ["create", "evaluate", "load", "sample", "train"]
+__all__ = ["Space", "create", "evaluate", "load", "sample", "save_samples", "train"]
 
 _HOMES = {
+    "Space": "reverie.core.space",
     "create": "reverie.train.build",
     "evaluate": "reverie.evaluate.evaluate",
     "load": "reverie.train.build",
-    "sample": "reverie.samplers.sample",
+    "sample": "reverie.core.sampling",
+    "save_samples": "reverie.core.export",
     "train": "reverie.train.train",
 }
 

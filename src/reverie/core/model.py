@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from torch import Tensor, nn
 
 from reverie.core.batch import Batch, Condition, Draw
+from reverie.core.choice import Choice
 from reverie.core.noise import Noise
 from reverie.core.player import Player, Progress
 from reverie.core.space import Space
@@ -79,8 +80,12 @@ class Model(nn.Module, ABC):
         parts: other runs' models that the recipe names.
     """
 
+    networks: ClassVar[Mapping[str, tuple[str, Choice]]] = {}
+    """Which fields of the configuration choose a network: the role, and the model's own choice."""
+
     def __init__(self, config: ModelConfig, space: Space, parts: Mapping[str, Part]) -> None:
         super().__init__()
+        self.config = config
         self.space = space
 
     def players(self) -> Sequence[Player]:

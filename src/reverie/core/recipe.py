@@ -48,6 +48,7 @@ class Recipe(Strict):
         teacher: ``run:PATH`` of a run that the loss asks.
         autoencoder: ``run:PATH`` of a run whose latents are modelled.
         parts: what became of the three above; written by training.
+        data_hash: of the data's content and transform; written by training.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Recipe(Strict):
     teacher: str | None = None
     autoencoder: str | None = None
     parts: dict[str, PartRecord] = {}
+    data_hash: str = ""
 
     def to_yaml(self) -> str:
         """The recipe as YAML, empty fields left out."""

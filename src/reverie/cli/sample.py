@@ -1,0 +1,55 @@
+"""``reverie sample``: images from a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+import reverie
+from reverie.core.errors import RequestError
+from reverie.core.recipe import parse_change
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampling settings, as in steps=20 guidance=2.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 64,
+    label: Annotated[int | None, typer.Option(help="The class of all of them; classes are drawn if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="A .png (one grid), a .npz (arrays), or a folder (a PNG each).")
+    ] = Path("samples.png"),
+    batch: Annotated[int, typer.Option(min=1, help="How many at once; changes speed and memory only.")] = 256,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16.")] = "auto",
+) -> None:
+    """Draw samples from a trained model.
+
+    [bold]reverie sample runs/flow-matching-digits -n 100 --label 3 steps=20 guidance=2 -o threes.png[/bold]
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
+    model = reverie.load(run, device)
+    how = type(model.config.sampling).read(
+        {**model.config.sampling.model_dump(), **dict(map(parse_change, changes or ()))}, "sampling"
+    )
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("sampling", total=count)
+        drawn = reverie.sample(
+            model,
+            count,
+            seed,
+            labels=label,
+            how=how,
+            batch=batch,
+            precision=precision,  # type: ignore[arg-type]
+            on_batch=lambda done: bar.update(task, completed=done),
+        )
+    reverie.save_samples(drawn, out)
+    print(out)

@@ -1,0 +1,46 @@
+"""Samples as files: one grid, arrays, or a folder of PNGs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from reverie.core.errors import RequestError
+from reverie.core.images import save_grid, to_bytes, to_pillow
+from reverie.core.run import write_atomically
+from reverie.core.sampling import Samples
+
+
+def save_samples(samples: Samples, out: Path) -> None:
+    """Writes samples.
+
+    Arguments:
+        samples: from ``sample``.
+        out: ``.png`` for one grid, ``.npz`` for the arrays ``images`` (uint8 ``[B, H, W, C]``, or float32 points)
+            and ``labels`` (int64, -1 without classes), anything else for a folder of PNGs.
+
+    Raises:
+        RequestError: points cannot be written as PNG.
+    """
+    out = Path(out)
+    points = samples.x.ndim == 2
+    labels = np.full(len(samples.x), -1) if samples.labels is None else samples.labels.numpy()
+    if out.suffix == ".npz":
+        rows = samples.x.numpy() if points else to_bytes(samples.x).permute(0, 2, 3, 1).numpy()
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=rows, labels=labels)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, buffer.getvalue())
+    elif points:
+        raise RequestError("these samples are points; write them to a .npz file")
+    elif out.suffix == ".png":
+        save_grid(samples.x, out)
+    elif out.suffix:
+        raise RequestError(f"cannot write '{out.suffix}' files; use .png, .npz, or a folder")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        for i, (image, label) in enumerate(zip(to_bytes(samples.x), labels, strict=True)):
+            suffix = f"-{label}" if label >= 0 else ""
+            to_pillow(image).save(out / f"{i:06d}{suffix}.png")

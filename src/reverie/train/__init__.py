@@ -1,0 +1,1 @@
+"""One loop trains every family; it never asks which one it trains."""

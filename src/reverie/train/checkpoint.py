@@ -1,0 +1,190 @@
+"""Checkpoints: enough to go on bit for bit, in safetensors and JSON, complete or absent.
+
+A checkpoint is written to a temporary folder, flushed, and renamed; a kill at any moment leaves the last complete one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from reverie.core.errors import ReverieError
+from reverie.core.model import Memory
+from reverie.core.player import Progress
+from reverie.core.run import Run, disk_error, sync_folder
+from reverie.train.loop import Loop
+
+
+def save_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors to a safetensors file, flushed to the disk.
+
+    Raises:
+        ReverieError: the disk is full or refuses.
+    """
+    # safetensors takes no views, no shared memory and no channels_last: contiguous copies where needed.
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    try:
+        save_file(plain, file, metadata)
+        with open(file, "rb+") as stream:
+            os.fsync(stream.fileno())
+    except (OSError, SafetensorError) as error:
+        raise disk_error(error, file) from error
+
+
+def memory_keys(model: nn.Module) -> set[str]:
+    """The names, in a state dict, that belong to ``Memory``."""
+    prefixes = [f"{name}." for name, module in model.named_modules() if isinstance(module, Memory)]
+    return {key for key in model.state_dict() if any(key.startswith(prefix) for prefix in prefixes)}
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A model's state without its ``Memory``; a tensor that stands under two names is kept once."""
+    memory = memory_keys(model)
+    return {key: value for key, value in model.state_dict().items() if key not in memory}
+
+
+def save(run: Run, loop: Loop, spent: float) -> Path:
+    """Writes a checkpoint of a loop and removes the oldest beyond ``keep``.
+
+    Arguments:
+        run: the folder.
+        loop: between two rounds.
+        spent: seconds spent in rounds so far.
+
+    Raises:
+        ReverieError: the disk is full or refuses; older checkpoints are kept.
+    """
+    final = run.checkpoints / f"{loop.progress.round:09d}"
+    temporary = run.checkpoints / f".{final.name}.tmp"
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        loop.ranks.barrier()
+        memory = memory_keys(loop.model)
+        if memory:
+            state = loop.model.state_dict()
+            save_tensors({key: state[key] for key in memory}, temporary / f"memory-{loop.ranks.rank}.safetensors")
+        if loop.ranks.first:
+            _write(temporary, loop, spent)
+        loop.ranks.barrier()
+        if loop.ranks.first:
+            if final.exists():  # the same round again, after a budget that added none
+                shutil.rmtree(final)
+            os.replace(temporary, final)
+            sync_folder(run.checkpoints)
+    except (OSError, ReverieError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise error if isinstance(error, ReverieError) else disk_error(error, final) from error
+    if loop.ranks.first:
+        for old in finished(run)[loop.config.keep :]:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _write(folder: Path, loop: Loop, spent: float) -> None:
+    save_tensors(weights_of(loop.model), folder / "weights.safetensors")
+    save_tensors(loop.average.state(), folder / "average.safetensors")
+    tensors: dict[str, Tensor] = {}
+    for i, seat in enumerate(loop.seats):
+        for j, values in seat.optimizer.state_dict()["state"].items():
+            tensors |= {f"{i}/{j}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
+    save_tensors(tensors, folder / "optimizers.safetensors")
+    state = {
+        "progress": loop.progress._asdict(),
+        "spent": spent,
+        "average_updates": loop.average.updates,
+        "world": loop.ranks.world,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    with open(folder / "state.json", "w", encoding="utf-8") as stream:
+        json.dump(state, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def finished(run: Run) -> list[Path]:
+    """Complete checkpoints, newest first."""
+    found = [f for f in run.checkpoints.glob("[0-9]*") if (f / "state.json").is_file()]
+    return sorted(found, reverse=True)
+
+
+def resume(run: Run, loop: Loop) -> tuple[float, list[str]] | None:
+    """Takes the newest checkpoint that can be read into a loop.
+
+    Returns:
+        Seconds spent so far, and notes for the user; None where there is no checkpoint.
+
+    Raises:
+        ReverieError: there are checkpoints and none can be read.
+    """
+    notes: list[str] = []
+    for folder in finished(run):
+        try:
+            spent = _read(folder, loop, notes)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            notes.append(f"checkpoint {folder.name} is damaged ({error}); trying the one before")
+            continue
+        return spent, notes
+    if notes:
+        raise ReverieError(f"no checkpoint in {run.checkpoints} can be read; remove the folder to start afresh")
+    return None
+
+
+def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "weights.safetensors")
+    average = load_file(folder / "average.safetensors")
+    tensors = load_file(folder / "optimizers.safetensors")
+    memory: dict[str, Tensor] = {}
+    if memory_keys(loop.model):
+        memory = load_file(folder / f"memory-{loop.ranks.rank}.safetensors")
+    load_weights(loop.model, {**weights, **memory})
+    loop.average.load(average, state["average_updates"])
+    for i, seat in enumerate(loop.seats):
+        own = dict(_grouped(tensors, f"{i}/"))
+        body = seat.optimizer.state_dict()
+        seat.optimizer.load_state_dict({"state": own, "param_groups": body["param_groups"]})
+    loop.progress = Progress(**state["progress"])
+    if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
+        notes.append(
+            f"the checkpoint was made with {state['threads']} threads and torch {state['torch']}, now there are "
+            f"{torch.get_num_threads()} and {torch.__version__}: the run goes on, but not bit for bit"
+        )
+    if state["world"] != loop.ranks.world and memory:
+        raise ReverieError(f"this run keeps a memory for each of {state['world']} processes; resume it with as many")
+    return float(state["spent"])
+
+
+def _grouped(tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    own: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            _, place, key = name.split("/", 2)
+            own.setdefault(int(place), {})[key] = tensor
+    yield from own.items()
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copies weights into a model, in place.
+
+    Raises:
+        ReverieError: names or shapes differ.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise ReverieError(f"these weights are not of this model: {lines[min(1, len(lines) - 1)].strip()}") from None
+    missing = [key for key in missing if key not in memory_keys(model)]
+    if missing or unexpected:
+        odd = (missing or unexpected)[0]
+        raise ReverieError(f"these weights are not of this model: '{odd}' is {'missing' if missing else 'unknown'}")

@@ -1,0 +1,43 @@
+"""Sample grids as training goes, always of the same noise, so that they form a film-strip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reverie.core.images import save_grid
+from reverie.core.model import Model
+from reverie.core.sampling import sample
+
+
+def layout(classes: int, count: int) -> tuple[int, Tensor | None]:
+    """Columns and labels of a grid of about ``count`` samples: a column a class where there are 2 to 16."""
+    if 2 <= classes <= 16:
+        rows = max(1, count // classes)
+        return classes, torch.arange(classes).repeat(rows)
+    columns = max(1, round(count**0.5))
+    return columns, torch.arange(count) % classes if classes else None
+
+
+def write_grid(model: Model, file: Path, count: int, seed: int) -> None:
+    """Draws samples with fixed noise and writes them as one PNG: images as a grid, points as a density."""
+    columns, labels = layout(model.space.classes, count)
+    if model.space.is_image:
+        x = sample(model, count if labels is None else len(labels), seed, labels=labels).x
+        save_grid(x, file, columns, scale=max(1, 64 // max(model.space.shape[1:]) + 1))
+    else:
+        save_density(sample(model, 4096, seed).x, file)
+
+
+def save_density(points: Tensor, file: Path, bins: int = 192) -> None:
+    """Writes the histogram of the first two coordinates of points as a PNG, dark where there are many."""
+    extent = [[-4.0, 4.0], [-4.0, 4.0]]
+    x, y = points[:, 0].double().numpy(), points[:, min(1, points.shape[1] - 1)].double().numpy()
+    counts, _, _ = np.histogram2d(-y, x, bins=bins, range=extent)
+    shade = 255 - np.clip(np.sqrt(counts / max(counts.max() * 0.5, 1.0)) * 255, 0, 255)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(shade.astype(np.uint8)).resize((2 * bins, 2 * bins), Image.Resampling.NEAREST).save(file)
