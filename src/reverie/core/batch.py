@@ -29,6 +29,11 @@ class Condition:
         """The condition of rows ``start`` to ``stop``."""
         return self._map(lambda value: value[start:stop])
 
+    def join(self, other: Condition) -> Condition:
+        """These rows' condition followed by other rows' of the same kind."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return Condition(**{k: None if a is None or b is None else torch.cat([a, b]) for k, (a, b) in pairs.items()})
+
     def without_label(self) -> Condition:
         """The same with every label dropped (-1): the unconditional branch of guidance."""
         return self if self.label is None else replace(self, label=torch.full_like(self.label, -1))

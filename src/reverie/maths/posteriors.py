@@ -1,0 +1,111 @@
+r"""Posteriors of diffusion: what is believed of x_0 given x_t, and of x_s given x_t and x_0.
+
+References:
+    | Denoising Diffusion Probabilistic Models (Ho, Jain and Abbeel, 2020), Equations 6 and 7
+    | https://arxiv.org/abs/2006.11239
+    | Variational Diffusion Models (Kingma et al., 2021), Appendix A
+    | https://arxiv.org/abs/2107.00630
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reverie.core.capabilities import Path
+from reverie.core.space import Space
+from reverie.maths.paths import per_row
+
+
+@dataclass(frozen=True)
+class Dirac:
+    """A posterior of which only the mean is known.
+
+    Arguments:
+        mean: E[x_0 | x_t], ``[B, ...]``.
+    """
+
+    mean: Tensor
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A Gaussian posterior.
+
+    Arguments:
+        mean: E[x_0 | x_t], ``[B, D]``.
+        covariance: Cov[x_0 | x_t], ``[B, D, D]``.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+class Backward(NamedTuple):
+    r"""The Gaussian q(x_s | x_t, x_0) for s < t, by its coefficients, each ``[B]``.
+
+    .. math:: q(x_s | x_t, x_0) = N(x_s; a x_t + b x_0, v I)
+
+    Arguments:
+        a: weight of x_t.
+        b: weight of x_0.
+        variance: v; DDPM's beta-tilde.
+        fresh: the variance of x_t given x_s; DDPM's beta.
+    """
+
+    a: Tensor
+    b: Tensor
+    variance: Tensor
+    fresh: Tensor
+
+
+def backward(path: Path, t: Tensor, s: Tensor) -> Backward:
+    r"""q(x_s | x_t, x_0) by Bayes' rule, for any path and any 0 <= s < t <= 1 (Equation 7).
+
+    .. math:: c = 1 - \frac{\alpha_t^2 \sigma_s^2}{\alpha_s^2 \sigma_t^2}, \quad
+        a = \frac{\alpha_t \sigma_s^2}{\alpha_s \sigma_t^2}, \quad b = \alpha_s c, \quad
+        v = \sigma_s^2 c, \quad \beta = \sigma_t^2 c
+    """
+    alpha_t, sigma_t = path(t)
+    alpha_s, sigma_s = path(s)
+    # c is 1e-2 and less between neighbours: from logarithms, it keeps its digits in float32.
+    c = -torch.expm1(2 * (torch.log(alpha_t / sigma_t) - torch.log(alpha_s / sigma_s)))
+    return Backward(
+        a=alpha_t * sigma_s**2 / (alpha_s * sigma_t**2), b=alpha_s * c, variance=sigma_s**2 * c, fresh=sigma_t**2 * c
+    )
+
+
+class GaussianData:
+    r"""Creates the exact denoiser of Gaussian data, a known answer for every solver.
+
+    .. math:: E[x_0 | x_t] = m + \alpha_t C (\alpha_t^2 C + \sigma_t^2 I)^{-1} (x_t - \alpha_t m)
+
+    Arguments:
+        path: from data to noise.
+        mean: m, ``[D]``.
+        covariance: C, ``[D, D]``, positive definite.
+    """
+
+    def __init__(self, path: Path, mean: Tensor, covariance: Tensor) -> None:
+        self.path = path
+        self.space = Space(shape=(len(mean),))
+        self.mean = mean
+        self.covariance = covariance
+        self._variances, self._axes = torch.linalg.eigh(covariance)
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Gaussian:
+        alpha_t, sigma_t = (per_row(a, x_t) for a in self.path(t))
+        marginal = alpha_t**2 * self._variances + sigma_t**2  # [B, D]
+        centred = (x_t - alpha_t * self.mean) @ self._axes
+        mean = self.mean + (alpha_t * self._variances / marginal * centred) @ self._axes.T
+        covariance = (self._axes * (self._variances * sigma_t**2 / marginal)[:, None]) @ self._axes.T
+        return Gaussian(mean, covariance)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x
+
+    def leave(self, z: Tensor) -> Tensor:
+        return z

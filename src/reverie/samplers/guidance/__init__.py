@@ -1,0 +1,1 @@
+"""Denoisers that wrap a denoiser, so that no solver knows of guidance."""
