@@ -192,8 +192,6 @@ def network(role: str, choice: Choice, space: Space, auto: Choice, **sizes: Any)
     Arguments are those of ``resolve_network``; ``sizes`` are the role's own (``inputs``, ``outputs``, ``latent``),
     fixed for each role and listed in the docstring of its folder.
     """
-    from torch import nn
-
     chosen = resolve_network(role, choice, space, auto)
     module = _network_module(role, chosen.name)
     config = module.Config(**chosen.options)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from reverie.core.errors import RequestError
+from reverie.core.files import write_atomically
 from reverie.core.images import save_grid, to_bytes, to_pillow
-from reverie.core.run import write_atomically
 from reverie.core.sampling import Samples
 
 

@@ -36,7 +36,7 @@ class Turn(NamedTuple):
     batch: Batch
     noise: Noise
     progress: Progress
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # the field hides a method of tuples that nobody calls
 
 
 @dataclass(frozen=True)

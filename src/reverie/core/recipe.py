@@ -5,6 +5,7 @@ A recipe is data, never code: it names a model's file and that file's own ``Conf
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 from reverie.core.catalog import Entry, Loader, find
 from reverie.core.errors import RequestError, nearest
+from reverie.core.files import write_atomically
 from reverie.core.strict import Strict
 
 PARTS = ("start", "teacher", "autoencoder")
@@ -113,10 +115,8 @@ def parse_change(text: str) -> tuple[str, Any]:
     except yaml.YAMLError:
         raise RequestError(f"'{text}': the value is not YAML") from None
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3 as text
-        except ValueError:
-            pass
     return path.strip(), value
 
 
@@ -144,6 +144,4 @@ def set_path(body: dict[str, Any], path: str, value: Any) -> None:
 
 def save_recipe(recipe: Recipe, file: Path) -> None:
     """Writes a recipe so that ``reverie train FILE`` repeats the run."""
-    from reverie.core.run import write_atomically
-
     write_atomically(file, recipe.to_yaml().encode())

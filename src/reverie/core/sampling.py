@@ -48,9 +48,9 @@ def sample(
     Raises:
         RequestError: a label is out of range, or the model has none.
     """
-    chunks = list(stream(model, count, seed, labels=labels, how=how, batch=batch, precision=precision, done=on_batch))
-    x = torch.cat([chunk.x for chunk in chunks])
-    return Samples(x, None if chunks[0].labels is None else torch.cat([c.labels for c in chunks if c.labels is not None]))
+    drawn = stream(model, count, seed, labels=labels, how=how, batch=batch, precision=precision, on_batch=on_batch)
+    rows, chosen = zip(*drawn, strict=True)
+    return Samples(torch.cat(rows), None if chosen[0] is None else torch.cat(chosen))
 
 
 def stream(
@@ -62,7 +62,7 @@ def stream(
     how: Any = None,
     batch: int = 256,
     precision: Precision = "auto",
-    done: Callable[[int], None] | None = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[Samples]:
     """The samples of ``sample``, a batch at a time, in bounded memory. Arguments as there."""
     if count < 1:
@@ -80,8 +80,8 @@ def stream(
             with torch.no_grad(), autocast(device, precision):
                 x = model.sample(KeyedNoise(seed, ids, "sample"), condition, how)
             yield Samples(x.float().cpu() if x.is_floating_point() else x.cpu(), chosen)
-            if done:
-                done(start + len(ids))
+            if on_batch:
+                on_batch(start + len(ids))
     finally:
         model.train(was_training)
 

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from reverie.core.catalog import model_source, resolve_network
 from reverie.core.device import pick_device
 from reverie.core.errors import RequestError, ReverieError
+from reverie.core.files import sha256
 from reverie.core.model import Model, ModelConfig, Part
 from reverie.core.recipe import PARTS, PartRecord, Recipe, read_recipe
-from reverie.core.run import Run, sha256
+from reverie.core.run import Run
 from reverie.core.space import Space
 from reverie.train.checkpoint import load_weights, save_tensors, weights_of
 
@@ -47,7 +48,12 @@ def build(recipe: Recipe, config: ModelConfig, space: Space, parts: Mapping[str,
 
 
 def create(
-    recipe: str, space: Space, *, changes: Iterable[str] | Mapping[str, Any] = (), seed: int = 0, parts: str | None = None
+    recipe: str,
+    space: Space,
+    *,
+    changes: Iterable[str] | Mapping[str, Any] = (),
+    seed: int = 0,
+    parts: str | None = None,
 ) -> Model:
     """Creates an untrained model.
 
@@ -124,9 +130,9 @@ def copy_parts(recipe: Recipe, run: Run) -> Recipe:
     Raises:
         RequestError: a needed part is not named, a value is not ``run:PATH``, or there is no such run.
     """
-    for name in recipe.needs:
-        if getattr(recipe, name) is None:
-            raise RequestError(f"{recipe.name} needs {name}=run:PATH, a trained run")
+    for need in recipe.needs:
+        if getattr(recipe, need) is None:
+            raise RequestError(f"{recipe.name} needs {need}=run:PATH, a trained run")
     records: dict[str, PartRecord] = {}
     for name in PARTS:
         value = getattr(recipe, name)

@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reverie.core.errors import ReverieError
+from reverie.core.files import disk_error, sync_folder
 from reverie.core.model import Memory
 from reverie.core.player import Progress
-from reverie.core.run import Run, disk_error, sync_folder
+from reverie.core.run import Run
 from reverie.train.loop import Loop
 
 

@@ -18,9 +18,7 @@ def seconds(text: str | float) -> float:
     Raises:
         ValueError: it is not a duration, or not positive.
     """
-    if isinstance(text, (int, float)):
-        value = float(text)
-    elif re.fullmatch(r"\d+(\.\d+)?", text):
+    if isinstance(text, (int, float)) or re.fullmatch(r"\d+(\.\d+)?", text):
         value = float(text)
     else:
         parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)

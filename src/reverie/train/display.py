@@ -73,7 +73,8 @@ class Live:
             TextColumn("{task.fields[text]}"),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task(title, total=1.0, completed=begun, text="", begun=begun)
+        self._task = self._bar.add_task(title, total=1.0, text="", begun=begun)
+        self._bar.update(self._task, completed=begun)
         self._bar.start()
 
     def say(self, text: str) -> None:

@@ -7,7 +7,8 @@ import os
 from typing import Any, TextIO
 
 from reverie.core.errors import RequestError
-from reverie.core.run import Run, disk_error
+from reverie.core.files import disk_error
+from reverie.core.run import Run
 
 
 class Journal:

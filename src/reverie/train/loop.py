@@ -42,8 +42,8 @@ class Seat:
         """Whether it has a turn in the round that ``progress`` stands before."""
         start, end = self.player.window
         last = end >= 1.0
-        return progress.round % self.player.every == 0 and start <= progress.fraction and (
-            last or progress.fraction < end
+        return (
+            progress.round % self.player.every == 0 and start <= progress.fraction and (last or progress.fraction < end)
         )
 
 

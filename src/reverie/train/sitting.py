@@ -1,0 +1,188 @@
+"""One sitting of a training: from its start, or its resume, to its end, or its interruption."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from reverie.core.player import Progress
+from reverie.core.run import Run
+from reverie.data.dataset import Dataset
+from reverie.data.feed import Feed
+from reverie.train.build import build, load_parts, resolve, save_model
+from reverie.train.checkpoint import load_weights, resume, save
+from reverie.train.config import TrainConfig
+from reverie.train.display import Display, memory_mib, pick_display
+from reverie.train.grids import write_grid
+from reverie.train.guards import Interrupted, Stop, stop_on_signals
+from reverie.train.journal import Journal
+from reverie.train.loop import Loop
+from reverie.train.ranks import Ranks
+
+
+class Sitting:
+    """One sitting of a training: from its start or its resume to its end or its interruption."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: TrainConfig,
+        dataset: Dataset,
+        device: torch.device,
+        ranks: Ranks,
+        quiet: bool,
+    ) -> None:
+        self.run, self.config, self.dataset, self.ranks = run, config, dataset, ranks
+        self.recipe, model_config = resolve(run.recipe, dataset.space)
+        parts = load_parts(run.parts, self.recipe)
+        model = build(self.recipe, model_config, dataset.space, parts, config.seed).to(device)
+        feed = Feed(dataset, config.seed, model.draws())
+        self.loop = Loop(model, feed, config, ranks)
+        found = resume(run, self.loop)
+        self.spent, notes = found or (0.0, [])
+        self._move_fraction()
+        if found is None:
+            self._start(feed)
+        model.on_progress(self.loop.progress)
+        begun = self.loop.progress.fraction
+        self.display: Display = pick_display(quiet, ranks.first, self.recipe.name, begun)
+        self.journal = Journal(run, self.loop.progress.round, config.tensorboard) if ranks.first else None
+        for note in [*dataset.notes, *notes]:
+            self.display.say(note)
+        if found:
+            self.display.say(f"resuming {run.folder} at round {self.loop.progress.round:,} ({begun:.0%})")
+        self._write("resume" if found else "start", source=dataset.config.source)
+
+    def _start(self, feed: Feed) -> None:
+        """The beginning of a fresh run: another run's weights, and what the model wants to see of the data."""
+        model = self.loop.model
+        if "start" in self.recipe.parts:
+            load_weights(model, load_file(Run(self.run.parts / "start").model_file))
+        if self.ranks.first:
+            model.on_start(feed)
+        self.ranks.broadcast([*model.parameters(), *model.buffers()])
+
+    def go(self, stop: Callable[[Progress], bool] | None) -> None:
+        """Plays rounds until the budget is spent, a signal comes, or ``stop`` says so.
+
+        Raises:
+            Interrupted: a signal came; a checkpoint was written.
+            ReverieError: the training failed.
+        """
+        loop = self.loop
+        try:
+            with stop_on_signals() as signals:
+                if not loop.seats and not loop.progress.round:
+                    loop.progress = Progress(1, 0, 1.0)  # fitted by on_start: nothing to play
+                    self._keep()
+                elif self._play(signals, stop) or not self.run.model_file.is_file():
+                    self._keep()
+                if signals.asked:
+                    raise Interrupted(
+                        f"stopped by {signals.asked} at round {loop.progress.round:,}; the same command resumes"
+                    )
+            if loop.progress.fraction >= 1.0:
+                self._write("done", images=loop.progress.images, seconds=self.spent)
+                self.display.say(f"{self.run.folder}: {loop.progress.images:,} images in {self.spent:.0f} s")
+        finally:
+            self.display.close()
+            if self.journal:
+                self.journal.close()
+
+    def _play(self, signals: Stop, stop: Callable[[Progress], bool] | None) -> bool:
+        """Plays; True where anything was played since the last checkpoint."""
+        loop, config = self.loop, self.config
+        unsaved, window = False, _Window()
+        last_kept = clock.monotonic()
+        while loop.progress.fraction < 1.0:
+            if self.ranks.any(signals.asked is not None):
+                break
+            grid = int(loop.progress.fraction * config.grids)
+            begun = clock.perf_counter()
+            seen = loop.play_round()
+            elapsed = clock.perf_counter() - begun
+            self.spent += elapsed
+            self._move_fraction()
+            unsaved = True
+            window.add(seen, elapsed)
+            if loop.progress.round % config.log_every == 0 or loop.progress.round == 1:
+                self._log(window)
+                window = _Window()
+            if int(loop.progress.fraction * config.grids) > grid:
+                self._grid()
+            if self.ranks.agree(clock.monotonic() - last_kept) > config.checkpoint_every and loop.progress.fraction < 1:
+                self._keep()
+                unsaved, last_kept = False, clock.monotonic()
+            if stop is not None and stop(loop.progress):
+                break
+        return unsaved
+
+    def _move_fraction(self) -> None:
+        config, progress = self.config, self.loop.progress
+        if config.steps is not None:
+            fraction = progress.round / config.steps
+        elif config.images is not None:
+            fraction = progress.images / config.images
+        else:
+            assert config.time is not None
+            fraction = self.ranks.agree(self.spent) / config.time
+        self.loop.progress = progress._replace(fraction=min(1.0, max(progress.fraction, fraction)))
+
+    def _log(self, window: _Window) -> None:
+        progress = self.loop.progress
+        values, rate = window.means(), window.rounds * self._rows() / max(window.seconds, 1e-9)
+        self.display.show(progress.fraction, progress.images, rate, self._rows(), values)
+        self._write(
+            "log",
+            images=progress.images,
+            fraction=progress.fraction,
+            seconds=self.spent,
+            images_per_second=rate,
+            memory_mib=memory_mib(),
+            values=values,
+        )
+
+    def _rows(self) -> int:
+        return self.config.batch * max((seat.player.turns for seat in self.loop.seats), default=1)
+
+    def _grid(self) -> None:
+        if self.ranks.first and self.config.grids:
+            file = self.run.samples / f"{self.loop.progress.images:010d}.png"
+            with self.loop.average.in_place():
+                write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
+            self._write("grid", file=file.name, images=self.loop.progress.images)
+        self.ranks.barrier()
+
+    def _keep(self) -> None:
+        save(self.run, self.loop, self.spent)
+        if self.ranks.first:
+            with self.loop.average.in_place():
+                save_model(self.loop.model, self.recipe, self.dataset.classes, self.run)
+        self._write("checkpoint", seconds=self.spent)
+
+    def _write(self, event: str, **fields: Any) -> None:
+        if self.journal:
+            self.journal.write(event, self.loop.progress.round, **fields)
+
+
+class _Window:
+    """Sums since the last line of the journal."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.rounds, self.seconds = 0, 0.0
+
+    def add(self, seen: dict[str, torch.Tensor], seconds: float) -> None:
+        self.rounds += 1
+        self.seconds += seconds
+        for name, value in seen.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}

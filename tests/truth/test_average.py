@@ -1,0 +1,55 @@
+"""The bias-corrected average against its definition, and learning rates against hand-computed ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from reverie.core.player import OptimizerConfig, Progress
+from reverie.train.average import Average
+from reverie.train.config import seconds
+from reverie.train.optimizers import learning_rate
+
+
+def test_average_is_its_definition() -> None:
+    layer = nn.Linear(3, 2).double()
+    average = Average([layer], half_life=100, batch=25)
+    beta = 0.5 ** (25 / 100)
+    seen = []
+    for step in range(6):
+        with torch.no_grad():
+            layer.weight.normal_(generator=torch.Generator().manual_seed(step))
+        seen.append(layer.weight.detach().clone())
+        average.update()
+    weights = torch.tensor([beta ** (6 - i) for i in range(1, 7)], dtype=torch.float64)
+    expected = (weights[:, None, None] * torch.stack(seen)).sum(0) * (1 - beta) / (1 - beta**6)
+    live = layer.weight.detach().clone()
+    with average.in_place():
+        torch.testing.assert_close(layer.weight, expected, rtol=0, atol=1e-14)
+    assert torch.equal(layer.weight, live)
+
+
+def test_first_average_is_the_first_weights() -> None:
+    layer = nn.Linear(3, 2)
+    average = Average([layer], half_life=1e6, batch=1)
+    with torch.no_grad():
+        layer.weight.fill_(5.0)
+    average.update()
+    with average.in_place():
+        torch.testing.assert_close(layer.weight, torch.full_like(layer.weight, 5.0))
+
+
+def test_learning_rates() -> None:
+    config = OptimizerConfig(lr=1.0, warmup=4, schedule="cosine")
+    rates = [learning_rate(config, Progress(r, 0, f)) for r, f in [(0, 0.0), (1, 0.0), (9, 0.0), (9, 0.5), (9, 1.0)]]
+    assert rates == pytest.approx([0.25, 0.5, 1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize(("text", "value"), [("90", 90), ("10m", 600), ("1h30m", 5400), (7, 7), ("1.5s", 1.5)])
+def test_durations(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "10x", "m", "-5", "0", "5m3"])
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        seconds(text)
