@@ -1,0 +1,240 @@
+"""A data set as training sees it: rows to train on, rows held out, and what one row is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reverie.core.batch import Condition
+from reverie.core.errors import RequestError, nearest
+from reverie.core.images import from_bytes
+from reverie.core.space import Space
+from reverie.data.config import DataConfig
+from reverie.data.pack import Progress, open_pool
+from reverie.data.pool import Pool, Skipped
+from reverie.data.sources import find_source
+from reverie.data.split import digest, is_held_out
+
+
+class Rows:
+    """Some rows of a data set, in a fixed order.
+
+    Arguments:
+        pool: all rows.
+        places: int64 ``[N]``, which of them.
+        size: the height and width that rows have when read; packed ones may be larger. None for points.
+        conditional: whether ``take`` gives labels.
+    """
+
+    def __init__(self, pool: Pool, places: np.ndarray, size: int | None, conditional: bool) -> None:
+        self.pool, self.places = pool, places
+        self.labels: np.ndarray | None = None if pool.facts.labels is None else pool.facts.labels[places]
+        self._size, self._conditional = size, conditional
+        self._label_tensor = None if self.labels is None else torch.from_numpy(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def table(self) -> Sequence[dict[str, Any]] | None:
+        """Captions and attributes, one dict a row; None where the source has none."""
+        return None if self.pool.facts.table is None else Picked(self.pool.facts.table, self.places)
+
+    def packed(self, index: np.ndarray) -> np.ndarray:
+        """Rows as they lie in the pool: images as bytes, before any crop."""
+        return self.pool.read(self.places[index])
+
+    def pixels(self, index: np.ndarray) -> np.ndarray:
+        """Images as bytes ``[B, C, H, W]``, the middle window; points as floats ``[B, D]``."""
+        rows = self.packed(index)
+        if self._size is None:
+            return rows
+        margin = (rows.shape[-1] - self._size) // 2
+        return rows[..., margin : margin + self._size, margin : margin + self._size]
+
+    def take(self, index: np.ndarray) -> tuple[Tensor, Condition]:
+        """Rows ``[B, *space.shape]`` as models see them, and their conditions.
+
+        Arguments:
+            index: places among these rows, int64 ``[B]``.
+        """
+        return as_floats(self.pixels(index)), self.condition(index)
+
+    def condition(self, index: np.ndarray) -> Condition:
+        """What these rows are conditioned on."""
+        if not self._conditional or self._label_tensor is None:
+            return Condition()
+        return Condition(label=self._label_tensor[torch.from_numpy(index)])
+
+
+class Picked(Sequence[dict[str, Any]]):
+    """Some rows of a table."""
+
+    def __init__(self, table: Sequence[dict[str, Any]], places: np.ndarray) -> None:
+        self._table, self._places = table, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self._table[int(i)] for i in self._places[place]]
+        return self._table[int(self._places[place])]
+
+
+def as_floats(rows: np.ndarray) -> Tensor:
+    """Bytes to [-1, 1]; points as they are."""
+    tensor = torch.from_numpy(np.ascontiguousarray(rows))
+    return from_bytes(tensor) if rows.dtype == np.uint8 else tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source, opened.
+
+    Arguments:
+        space: what one row is.
+        config: the configuration with nothing left ``auto``.
+        hash: of content and everything that was done to it; equal hashes mean equal rows.
+        classes: names of the labels. They stand here, and in ``Rows.labels``, even when training is unconditional
+            (``space.classes`` is then 0): evaluation counts with them.
+        notes: what was decided and what was left out, one line each.
+        train: rows to train on.
+        held_out: rows that training never sees; empty where the data were too few.
+        pool: all rows, those of other domains included.
+    """
+
+    space: Space
+    config: DataConfig
+    hash: str
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    train: Rows
+    held_out: Rows
+    pool: Pool
+    training_side: np.ndarray
+
+    @property
+    def table(self) -> Sequence[dict[str, Any]] | None:
+        """Captions and attributes of all rows, by place in ``pool``; None where the source has none."""
+        return self.pool.facts.table
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names that a draw may ask for beside ``labelled`` and the classes."""
+        return self.pool.facts.domain_names
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What in the source gave no row, the first ones."""
+        return self.pool.skipped
+
+    def rows(self, where: str | None) -> Rows:
+        """The training rows that a draw asks for.
+
+        Arguments:
+            where: None for ``train``; ``"labelled"``, a domain, or a class.
+
+        Raises:
+            RequestError: the data have no such rows.
+        """
+        if where is None:
+            return self.train
+        facts = self.pool.facts
+        if where in facts.domain_names and facts.domains is not None:
+            places = np.flatnonzero(self.training_side & (facts.domains == facts.domain_names.index(where)))
+        elif where == "labelled":
+            labels = self.train.labels
+            places = self.train.places[labels >= 0] if labels is not None else self.train.places[:0]
+        elif where in facts.classes and self.train.labels is not None:
+            places = self.train.places[self.train.labels == facts.classes.index(where)]
+        else:
+            known = ["labelled", *facts.domain_names, *facts.classes]
+            raise RequestError(f"{self.config.source} has no rows '{where}'{nearest(where, known)}")
+        if not len(places):
+            raise RequestError(f"{self.config.source} has no training rows '{where}'")
+        size = self.space.shape[1] if self.space.is_image else None
+        return Rows(self.pool, places, size, self.space.classes > 0)
+
+
+def open_data(config: DataConfig, cache: Path | None = None, progress: Progress | None = None) -> Dataset:
+    """Opens a source: finds it, packs it where that was not done before, splits it.
+
+    Arguments:
+        config: the source and what is done to it.
+        cache: where packs are kept; see ``reverie.data.cache`` for the default.
+        progress: called with (done, total) while images are read and decoded.
+
+    Raises:
+        RequestError: there is no such source, nothing in it can be read, or it has no labels where they are asked for.
+    """
+    pool, resolved, notes = open_pool(find_source(config.source), config, cache, progress)
+    facts = pool.facts
+    if not len(pool):
+        raise RequestError(_nothing_left(config.source, pool))
+    conditional, resolved = _decide_condition(pool, resolved)
+    held, split_note = _sides(pool, resolved)
+    main = np.ones(len(pool), dtype=bool)
+    if facts.main and facts.domains is not None:
+        main = facts.domains == facts.domain_names.index(facts.main)
+    size = resolved.size if len(pool.shape) == 3 and resolved.size != "auto" else None
+    train = Rows(pool, np.flatnonzero(main & ~held), size, conditional)
+    held_out = Rows(pool, np.flatnonzero(main & held), size, conditional)
+    depth = None if size is None else 2 if resolved.binarize == "once" else 256
+    space = Space(
+        shape=pool.shape if size is None else (pool.shape[0], size, size),
+        depth=depth,
+        classes=len(facts.classes) if conditional else 0,
+        count=len(train),
+    )
+    key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.crop}/{resolved.condition}/{resolved.held_out}"
+    label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
+    rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
+    return Dataset(
+        space=space,
+        config=resolved,
+        hash=digest(key.encode()).hex(),
+        classes=facts.classes,
+        notes=(*notes, *pool.notes, label_note, rows_note, *_skipped_note(pool)),
+        train=train,
+        held_out=held_out,
+        pool=pool,
+        training_side=~held,
+    )
+
+
+def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]:
+    """Whether rows are conditioned on labels, and the configuration that says so."""
+    facts = pool.facts
+    if config.condition == "label" and not facts.classes:
+        raise RequestError(f"{config.source} has no labels; use data.condition=none, or one subfolder a class")
+    wanted = {"label": True, "none": False, "auto": bool(facts.classes) and not facts.modes}[config.condition]
+    return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
+
+
+def _sides(pool: Pool, config: DataConfig) -> tuple[np.ndarray, str]:
+    """Which rows are held out, and how that was decided."""
+    if pool.facts.held_out is not None:
+        return pool.facts.held_out, "the source's own test part"
+    held = is_held_out(pool.digests, config.held_out)
+    if held.all():
+        return np.zeros_like(held), "none: there are too few rows"
+    return held, "by content"
+
+
+def _skipped_note(pool: Pool) -> tuple[str, ...]:
+    if not pool.broken:
+        return ()
+    first = "; ".join(f"{item.name}: {item.reason}" for item in pool.skipped[:3])
+    return (f"{pool.broken:,} could not be used ({first}{' …' if pool.broken > 3 else ''})",)
+
+
+def _nothing_left(source: str, pool: Pool) -> str:
+    first = "; ".join(f"{item.name}: {item.reason}" for item in pool.skipped[:3])
+    return f"no image in {source} can be read: {first}" + (f" … ({pool.broken:,} in all)" if pool.broken > 3 else "")

@@ -1,0 +1,105 @@
+"""The stream of batches: which rows stand at which place, and how each is augmented, from the seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from reverie.core.batch import Batch, Draw
+from reverie.core.noise import KeyedNoise
+from reverie.data.dataset import Dataset, Rows, as_floats
+
+EPOCHS_KEPT = 2  # a batch may reach over the end of one
+
+
+@lru_cache(maxsize=16)
+def _order(seed: int, stream: str, epoch: int, count: int) -> np.ndarray:
+    """The order of one epoch: a permutation keyed by (seed, stream, epoch), int64 ``[count]``."""
+    key = hashlib.blake2b(f"{seed}/{stream}/{epoch}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))).permutation(count)
+
+
+class Stream:
+    """One draw's endless order over its rows: every epoch is a fresh permutation.
+
+    Arguments:
+        rows: what it runs over.
+        seed: the run's.
+        name: of the draw; different names give independent orders.
+    """
+
+    def __init__(self, rows: Rows, seed: int, name: str) -> None:
+        self.rows = rows
+        self._seed, self._name = seed, name
+
+    def places(self, first: int, count: int) -> np.ndarray:
+        """Rows at places ``first`` to ``first + count - 1`` of the stream, int64 ``[count]``."""
+        size = len(self.rows)
+        parts = []
+        while count > 0:
+            epoch, start = divmod(first, size)
+            part = _order(self._seed, self._name, epoch, size)[start : start + count]
+            parts.append(part)
+            first, count = first + len(part), count - len(part)
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+class Feed:
+    """Batches of a data set; each is a function of the seed and its ids, and of nothing else.
+
+    Arguments:
+        dataset: where rows come from.
+        seed: the run's.
+        draws: what the model needs beside the main draw (``Model.draws``).
+
+    Raises:
+        RequestError: a draw asks for rows that the data have not.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, draws: Mapping[str, Draw] | None = None) -> None:
+        self.dataset, self.space = dataset, dataset.space
+        self._seed = seed
+        self._main = Stream(dataset.train, seed, "main")
+        self._draws = {
+            name: Stream(dataset.rows(draw.where), seed, f"draw/{name}") for name, draw in (draws or {}).items()
+        }
+        config = dataset.config
+        self._augments = dataset.space.is_image and (config.flip or config.turn or config.crop == "random")
+
+    def batch(self, first: int, count: int) -> Batch:
+        """The rows at places ``first`` to ``first + count - 1`` of the stream of images seen."""
+        ids = torch.arange(first, first + count)
+        parts = {name: self._read(stream, ids, name) for name, stream in self._draws.items()}
+        return self._read(self._main, ids, "", parts)
+
+    def first(self, count: int) -> Batch:
+        """The first ``count`` rows of the run's order, a whole epoch where ``count`` is 0."""
+        return self.batch(0, count or len(self.dataset.train))
+
+    def _read(self, stream: Stream, ids: torch.Tensor, name: str, parts: Mapping[str, Batch] | None = None) -> Batch:
+        index = stream.places(int(ids[0]) if len(ids) else 0, len(ids))
+        rows = self._augmented(stream.rows, index, ids, name) if self._augments else stream.rows.pixels(index)
+        condition = stream.rows.condition(index)
+        return Batch(as_floats(rows), condition, ids, torch.from_numpy(index), parts or {})
+
+    def _augmented(self, rows: Rows, index: np.ndarray, ids: torch.Tensor, name: str) -> np.ndarray:
+        """Rows as bytes under this batch's crops, flips and turns, each keyed by the row's id."""
+        config, size = self.dataset.config, self.space.shape[-1]
+        noise = KeyedNoise(self._seed, ids, f"augment/{name}")
+        images = rows.packed(index)
+        margin = images.shape[-1] - size
+        if margin:
+            corner = noise.fork("crop").integers(margin + 1, 2).numpy()
+            windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(2, 3))
+            images = windows[np.arange(len(images)), :, corner[:, 0], corner[:, 1]]
+        if config.turn:
+            quarter = noise.fork("turn").integers(4).numpy()
+            images = np.stack([np.rot90(image, k, axes=(1, 2)) for image, k in zip(images, quarter, strict=True)])
+        if config.flip:
+            mirrored = noise.fork("flip").integers(2).numpy().astype(bool)
+            images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
+        return images
