@@ -75,5 +75,5 @@ class LinearBetas:
         place = t * self.steps
         below = place.floor().clamp(0, self.steps - 1)
         log_alpha_bar = torch.lerp(table[below.long()], table[below.long() + 1], place - below)
-        # 1 - alpha_bar is 1e-4 after one step: expm1 keeps all its digits.
-        return torch.exp(log_alpha_bar / 2), torch.sqrt(-torch.expm1(log_alpha_bar))
+        # 1 - alpha_bar is 1e-4 after one step: expm1 keeps all its digits. abs, since minus 0 has no logarithm.
+        return torch.exp(log_alpha_bar / 2), torch.sqrt(torch.expm1(log_alpha_bar).abs())
