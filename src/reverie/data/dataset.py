@@ -176,8 +176,6 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     """
     pool, resolved, notes = open_pool(find_source(config.source), config, cache, progress)
     facts = pool.facts
-    if not len(pool):
-        raise RequestError(_nothing_left(config.source, pool))
     conditional, resolved = _decide_condition(pool, resolved)
     held, split_note = _sides(pool, resolved)
     main = np.ones(len(pool), dtype=bool)
@@ -221,7 +219,7 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
 def _sides(pool: Pool, config: DataConfig) -> tuple[np.ndarray, str]:
     """Which rows are held out, and how that was decided."""
     if pool.facts.held_out is not None:
-        return pool.facts.held_out, "the source's own test part"
+        return pool.facts.held_out, "the source's own choice"
     held = is_held_out(pool.digests, config.held_out)
     if held.all():
         return np.zeros_like(held), "none: there are too few rows"
@@ -233,8 +231,3 @@ def _skipped_note(pool: Pool) -> tuple[str, ...]:
         return ()
     first = "; ".join(f"{item.name}: {item.reason}" for item in pool.skipped[:3])
     return (f"{pool.broken:,} could not be used ({first}{' …' if pool.broken > 3 else ''})",)
-
-
-def _nothing_left(source: str, pool: Pool) -> str:
-    first = "; ".join(f"{item.name}: {item.reason}" for item in pool.skipped[:3])
-    return f"no image in {source} can be read: {first}" + (f" … ({pool.broken:,} in all)" if pool.broken > 3 else "")

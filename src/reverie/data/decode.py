@@ -16,10 +16,12 @@ from reverie.data.transform import Transform, fit, to_array
 
 # Not Pillow's whole list: EPS starts another program, and others are documents rather than images.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "AVIF")
-SUFFIXES = tuple(
-    f".{name}"
-    for name in ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pbm", "pgm", "ppm", "pnm")
-) + (".tga", ".avif")
+SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
+        *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".avif"),
+    )
+)
 MAX_PIXELS = 64 * 2**20  # one decoded image then takes at most 256 MB
 MAX_BYTES = 512 * 2**20  # of one encoded image
 LARGE = 16 * 2**20  # pixels from which images are decoded one at a time, to bound memory

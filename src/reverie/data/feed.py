@@ -13,8 +13,6 @@ from reverie.core.batch import Batch, Draw
 from reverie.core.noise import KeyedNoise
 from reverie.data.dataset import Dataset, Rows, as_floats
 
-EPOCHS_KEPT = 2  # a batch may reach over the end of one
-
 
 @lru_cache(maxsize=16)
 def _order(seed: int, stream: str, epoch: int, count: int) -> np.ndarray:
@@ -30,11 +28,19 @@ class Stream:
         rows: what it runs over.
         seed: the run's.
         name: of the draw; different names give independent orders.
+        train: the data set's training rows: rows that are among them are known by their place there.
     """
 
-    def __init__(self, rows: Rows, seed: int, name: str) -> None:
+    def __init__(self, rows: Rows, seed: int, name: str, train: Rows) -> None:
         self.rows = rows
         self._seed, self._name = seed, name
+        self._in_train: np.ndarray | None = None
+        if rows is not train and np.isin(rows.places, train.places).all():
+            self._in_train = np.searchsorted(train.places, rows.places)
+
+    def index(self, places: np.ndarray) -> torch.Tensor:
+        """The rows' places in ``Dataset.train``, or among their own rows where they are none of it, int64."""
+        return torch.from_numpy(places if self._in_train is None else self._in_train[places])
 
     def places(self, first: int, count: int) -> np.ndarray:
         """Rows at places ``first`` to ``first + count - 1`` of the stream, int64 ``[count]``."""
@@ -63,9 +69,10 @@ class Feed:
     def __init__(self, dataset: Dataset, seed: int, draws: Mapping[str, Draw] | None = None) -> None:
         self.dataset, self.space = dataset, dataset.space
         self._seed = seed
-        self._main = Stream(dataset.train, seed, "main")
+        self._main = Stream(dataset.train, seed, "main", dataset.train)
         self._draws = {
-            name: Stream(dataset.rows(draw.where), seed, f"draw/{name}") for name, draw in (draws or {}).items()
+            name: Stream(dataset.rows(draw.where), seed, f"draw/{name}", dataset.train)
+            for name, draw in (draws or {}).items()
         }
         config = dataset.config
         self._augments = dataset.space.is_image and (config.flip or config.turn or config.crop == "random")
@@ -81,16 +88,15 @@ class Feed:
         return self.batch(0, count or len(self.dataset.train))
 
     def _read(self, stream: Stream, ids: torch.Tensor, name: str, parts: Mapping[str, Batch] | None = None) -> Batch:
-        index = stream.places(int(ids[0]) if len(ids) else 0, len(ids))
-        rows = self._augmented(stream.rows, index, ids, name) if self._augments else stream.rows.pixels(index)
-        condition = stream.rows.condition(index)
-        return Batch(as_floats(rows), condition, ids, torch.from_numpy(index), parts or {})
+        places = stream.places(int(ids[0]) if len(ids) else 0, len(ids))
+        rows = self._augmented(stream.rows, places, ids, name) if self._augments else stream.rows.pixels(places)
+        return Batch(as_floats(rows), stream.rows.condition(places), ids, stream.index(places), parts or {})
 
-    def _augmented(self, rows: Rows, index: np.ndarray, ids: torch.Tensor, name: str) -> np.ndarray:
+    def _augmented(self, rows: Rows, places: np.ndarray, ids: torch.Tensor, name: str) -> np.ndarray:
         """Rows as bytes under this batch's crops, flips and turns, each keyed by the row's id."""
         config, size = self.dataset.config, self.space.shape[-1]
         noise = KeyedNoise(self._seed, ids, f"augment/{name}")
-        images = rows.packed(index)
+        images = rows.packed(places)
         margin = images.shape[-1] - size
         if margin:
             corner = noise.fork("crop").integers(margin + 1, 2).numpy()

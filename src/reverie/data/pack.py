@@ -1,34 +1,90 @@
-"""From a source to a pool of rows: decide size and channels, look in the cache, else pack."""
+"""From a source to a pool of rows: decide size and channels, look in the cache, else decode and pack."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from reverie.core.errors import RequestError
 from reverie.data.cache import cache_folder
 from reverie.data.config import DataConfig
-from reverie.data.packed import VERSION, Block, Progress, read_pack, write_pack
-from reverie.data.pool import Facts, Pool, Skipped
-from reverie.data.source import Files, Pixels, Points, Source, Stacked
+from reverie.data.decode import BrokenImageError, decode, quiet
+from reverie.data.packed import VERSION, Block, read_pack, write_pack
+from reverie.data.parallel import ordered
+from reverie.data.pool import Pool, Skipped
+from reverie.data.source import Described, Files, Pixels, Points, Source, Stacked
+from reverie.data.sources.stacked import stack
 from reverie.data.split import digest, digests_of
+from reverie.data.survey import Survey, take_survey
 from reverie.data.transform import Transform, pick_size, transform_rows
 
+CHUNK = 16  # images a task
 Opened = tuple[Pool, DataConfig, tuple[str, ...]]
+Progress = Callable[[int, int], None]
 
 
-def open_pool(source: Source, config: DataConfig, cache: Path | None, progress: Progress | None) -> Opened:
-    """All rows of a source, the configuration with size and channels settled, and what was decided."""
+def open_pool(
+    source: Source, config: DataConfig, cache: Path | None = None, progress: Progress | None = None
+) -> Opened:
+    """All rows of a source, the configuration with size and channels settled, and what was decided.
+
+    Raises:
+        RequestError: nothing in the source can be read.
+    """
     if isinstance(source, Points):
         return source.pool, config, ()
     if isinstance(source, Stacked):
-        raise NotImplementedError
+        digits, settled, notes = open_pool(source.digits, config.model_copy(update={"channels": 1}), cache, progress)
+        return stack(digits, config.held_out), settled.model_copy(update={"channels": 3}), notes
     if isinstance(source, Files):
-        raise NotImplementedError
+        return _open_files(source, config, cache_folder(cache), progress)
     return _open_pixels(source, config, cache_folder(cache), progress)
+
+
+def _open_pixels(source: Pixels, config: DataConfig, cache: Path, progress: Progress | None) -> Opened:
+    channels, height, width = source.shape
+    shortest = np.full(source.count, min(height, width))
+    config, notes = _settle(config, shortest, height == width, channels == 1)
+    transform = _transform(config)
+
+    def blocks() -> tuple[Iterator[Block], Described]:
+        return _pixel_blocks(source, transform, progress), source.described
+
+    pool = _packed(source.kind, source.content, transform, cache, blocks)
+    # A pack holds every domain; which one is trained on is the request's.
+    return replace(pool, facts=replace(pool.facts, main=source.described.facts.main)), config, notes
+
+
+def _open_files(source: Files, config: DataConfig, cache: Path, progress: Progress | None) -> Opened:
+    survey = take_survey(source, cache, progress)
+    skipped = (*source.skipped, *survey.skipped)
+    readable = survey.readable
+    if not len(readable):
+        raise RequestError(nothing_left(config.source, skipped, len(skipped)))
+    shortest = np.minimum(readable["width"], readable["height"]).astype(np.int64)
+    longest = np.maximum(readable["width"], readable["height"])
+    same = bool((shortest == longest[0]).all() and (longest == longest[0]).all())
+    config, notes = _settle(config, shortest, same, bool(readable["grey"].all()))
+    transform = _transform(config)
+
+    def blocks() -> tuple[Iterator[Block], Described]:
+        return _file_blocks(source, survey, transform, progress), source.describe()
+
+    pool = _packed(source.kind, survey.content, transform, cache, blocks)
+    pool = replace(pool, skipped=(*skipped, *pool.skipped), broken=len(skipped) + pool.broken)
+    if not len(pool):
+        raise RequestError(nothing_left(config.source, pool.skipped, pool.broken))
+    return pool, config, notes
+
+
+def nothing_left(source: str, skipped: tuple[Skipped, ...], broken: int) -> str:
+    """The message where a source has no row that can be used: the first causes, and how many there are."""
+    first = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:3])
+    return f"no image in {source} can be read: {first}" + (f" … ({broken:,} in all)" if broken > 3 else "")
 
 
 def _settle(config: DataConfig, shortest: np.ndarray, same: bool, grey: bool) -> tuple[DataConfig, tuple[str, ...]]:
@@ -59,31 +115,24 @@ def _transform(config: DataConfig) -> Transform:
     )
 
 
-def pack_key(content: str, transform: Transform) -> str:
-    """The name of a pack: a hash of content and transform."""
-    text = json.dumps([VERSION, content, transform.model_dump()], sort_keys=True)
-    return digest(text.encode()).hex()
-
-
-def _open_pixels(source: Pixels, config: DataConfig, cache: Path, progress: Progress | None) -> Opened:
-    channels, height, width = source.shape
-    shortest = np.full(source.count, min(height, width))
-    config, notes = _settle(config, shortest, height == width, channels == 1)
-    transform = _transform(config)
-    key = pack_key(source.content, transform)
+def _packed(
+    kind: str,
+    content: str,
+    transform: Transform,
+    cache: Path,
+    blocks: Callable[[], tuple[Iterator[Block], Described]],
+) -> Pool:
+    """The pack of that content and transform, made where it is not there yet."""
+    key = digest(json.dumps([VERSION, content, transform.model_dump()], sort_keys=True).encode()).hex()
     folder = cache / "packed" / key
     pool = read_pack(folder, key)
     if pool is None:
-        blocks = _pixel_blocks(source, transform, progress)
-        write_pack(folder, source.kind, transform, blocks, source.facts, source.lines)
+        rows, described = blocks()
+        write_pack(folder, kind, transform, rows, described)
         pool = read_pack(folder, key)
-    assert pool is not None
-    return replace(pool, facts=_with_main(pool.facts, source.facts)), config, (*source.notes, *notes)
-
-
-def _with_main(packed: Facts, source: Facts) -> Facts:
-    """A pack holds every domain; which one is trained on is the request's."""
-    return replace(packed, main=source.main)
+    if pool is None:
+        raise OSError(f"{folder} was written and cannot be read back")
+    return pool
 
 
 def _pixel_blocks(source: Pixels, transform: Transform, progress: Progress | None) -> Iterator[Block]:
@@ -97,4 +146,30 @@ def _pixel_blocks(source: Pixels, transform: Transform, progress: Progress | Non
             progress(done, source.count)
 
 
-__all__ = ["Opened", "Progress", "Skipped", "open_pool", "pack_key"]
+def _file_blocks(source: Files, survey: Survey, transform: Transform, progress: Progress | None) -> Iterator[Block]:
+    readable = np.flatnonzero(survey.headers["ok"])
+
+    def decode_some(start: int) -> Block:
+        return _decode_block(source, survey, transform, readable[start : start + CHUNK])
+
+    total, done = len(source.names), len(source.names) - len(readable)
+    with quiet():
+        for block in ordered(decode_some, range(0, len(readable), CHUNK)):
+            yield block
+            done += len(block.places) + len(block.skipped)
+            if progress is not None:
+                progress(total + done, 2 * total)  # the survey was the first half
+
+
+def _decode_block(source: Files, survey: Survey, transform: Transform, places: np.ndarray) -> Block:
+    rows = np.empty((len(places), transform.channels, transform.size, transform.size), dtype=np.uint8)
+    good: list[int] = []
+    skipped: list[Skipped] = []
+    for place in places:
+        try:
+            rows[len(good)] = decode(source.read(int(place)), transform)
+            good.append(int(place))
+        except (BrokenImageError, OSError) as error:
+            skipped.append(Skipped(source.names[place], str(error)))
+    kept = np.array(good, dtype=np.int64)
+    return Block(rows[: len(kept)], survey.headers["digest"][kept], kept, tuple(skipped))

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import mmap
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +25,13 @@ import torch
 from reverie.core.noise import KeyedNoise
 from reverie.data.cache import publish
 from reverie.data.pool import Facts, Pool, Skipped
+from reverie.data.source import Described
 from reverie.data.split import DIGEST
 from reverie.data.transform import Transform
 
 VERSION = 1
 KEEP_SKIPPED = 1000  # listed; all are counted
 RELEASE = 64 * 2**20  # bytes read after which mapped pages are given back
-
-Progress = Callable[[int, int], None]
 
 
 class Block(NamedTuple):
@@ -62,7 +62,7 @@ class Mapped:
         with file.open("rb") as stream:
             self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         self._rows = np.frombuffer(self._map, dtype=np.uint8).reshape(-1, *shape)
-        self._bytes = int(np.prod(shape))
+        self._bytes = prod(shape)
         self._touched = 0
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
@@ -108,9 +108,7 @@ def binarize(rows: np.ndarray, digests: np.ndarray) -> np.ndarray:
     return np.where(rows > u * 255.0, np.uint8(255), np.uint8(0))
 
 
-def write_pack(
-    folder: Path, kind: str, transform: Transform, blocks: Iterator[Block], facts: Facts, lines: Sequence[str] | None
-) -> None:
+def write_pack(folder: Path, kind: str, transform: Transform, blocks: Iterator[Block], described: Described) -> None:
     """Writes a pack; it appears under its name when it is complete, and not before.
 
     Arguments:
@@ -118,9 +116,9 @@ def write_pack(
         kind: of the source, in words.
         transform: what was done to the rows.
         blocks: the rows.
-        facts: by place in the source.
-        lines: the table as JSON, by place in the source.
+        described: labels and tables, by place in the source.
     """
+    facts, lines, notes = described
     shape = (transform.channels, transform.size, transform.size)
     places: list[np.ndarray] = []
     skipped: list[Skipped] = []
@@ -147,6 +145,7 @@ def write_pack(
             "grey": grey,
             "broken": broken,
             "skipped": skipped,
+            "notes": notes,
             "classes": facts.classes,
             "modes": facts.modes,
             "domain_names": facts.domain_names,
@@ -175,16 +174,18 @@ def _write_table(folder: Path, lines: Sequence[str], kept: np.ndarray) -> None:
 def read_pack(folder: Path, key: str) -> Pool | None:
     """The pack in a folder; None where there is none, or it is damaged (it is then removed)."""
     try:
-        about = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        count, shape = about["count"], tuple(about["shape"])
-        digests = np.fromfile(folder / "digests.bin", dtype=np.uint8).reshape(count, DIGEST)
-        if (folder / "rows.bin").stat().st_size != count * int(np.prod(shape)) or about["version"] != VERSION:
-            raise ValueError("damaged")
-        arrays = {name: _read_array(folder / f"{name}.npy") for name in ("labels", "domains", "held_out", "table")}
-        read = Mapped(folder / "rows.bin", shape) if count else lambda index: np.zeros((0, *shape), np.uint8)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _read_pack(folder, key)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
+
+
+def _read_pack(folder: Path, key: str) -> Pool:
+    about = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+    count, shape = about["count"], tuple(about["shape"])
+    if (folder / "rows.bin").stat().st_size != count * prod(shape):
+        raise ValueError("cut short")
+    arrays = {name: _read_array(folder / f"{name}.npy") for name in ("labels", "domains", "held_out", "table")}
     facts = Facts(
         labels=arrays["labels"],
         classes=tuple(about["classes"]),
@@ -195,9 +196,21 @@ def read_pack(folder: Path, key: str) -> Pool | None:
         held_out=arrays["held_out"],
         table=None if arrays["table"] is None else Table(folder / "table.jsonl", arrays["table"]),
     )
-    skipped = tuple(Skipped(*item) for item in about["skipped"])
-    notes = ("every image is grey: data.channels=1 would do",) if about["grey"] and shape[0] == 3 and count else ()
-    return Pool(key, about["kind"], shape, digests, read, facts, notes, skipped, about["broken"])
+    notes = tuple(about["notes"])
+    if about["grey"] and shape[0] == 3 and count:
+        notes = (*notes, "every image is grey: data.channels=1 would do")
+    return Pool(
+        key=key,
+        kind=about["kind"],
+        shape=shape,
+        digests=np.fromfile(folder / "digests.bin", dtype=np.uint8).reshape(count, DIGEST),
+        # An empty file cannot be mapped.
+        read=Mapped(folder / "rows.bin", shape) if count else lambda index: np.zeros((0, *shape), np.uint8),
+        facts=facts,
+        notes=notes,
+        skipped=tuple(Skipped(*item) for item in about["skipped"]),
+        broken=about["broken"],
+    )
 
 
 def _read_array(file: Path) -> np.ndarray | None:

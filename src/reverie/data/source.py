@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from reverie.data.pool import Facts, Pool, Skipped
+
+
+class Described(NamedTuple):
+    """What is known of a source's rows beside their pixels.
+
+    Arguments:
+        facts: labels, domains and test part, by place in the source.
+        lines: the table as JSON, one line a row; None where there is none.
+        notes: what was decided or left out, one line each.
+    """
+
+    facts: Facts
+    lines: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -18,23 +33,19 @@ class Files:
         kind: in words: "folder", "zip".
         names: of each image, relative to the source.
         read: a place in ``names`` to its bytes; called from several threads.
+        describe: reads labels and tables; called only when they are not in the cache.
         stamp: changes when any file does (names, sizes, times), without reading one.
-        fresh: whether a file changed so lately that its time cannot prove it unchanged later.
-        facts: labels and tables, by place in ``names``.
-        lines: the table as JSON, one line an image; None where there is none.
+        settled: whether the files are old enough for their times to prove them unchanged later.
         skipped: what looked like an image and was left out.
-        notes: what was decided, one line each.
     """
 
     kind: str
     names: Sequence[str]
     read: Callable[[int], bytes]
+    describe: Callable[[], Described]
     stamp: str
-    fresh: bool
-    facts: Facts
-    lines: Sequence[str] | None = None
+    settled: bool
     skipped: tuple[Skipped, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,8 @@ class Pixels:
         shape: ``(C, H, W)`` of one row.
         count: rows in all.
         chunks: gives the rows in order, uint8 ``[n, C, H, W]`` at a time.
-        facts: labels, domains, the source's own test part.
-        lines: the table as JSON, one line a row.
+        described: labels, domains, the source's own test part.
         digests: what stands for each row's content in the split, uint8 ``[N, 16]``; of its bytes where None.
-        notes: what was decided, one line each.
     """
 
     kind: str
@@ -58,10 +67,8 @@ class Pixels:
     shape: tuple[int, int, int]
     count: int
     chunks: Callable[[], Iterator[np.ndarray]]
-    facts: Facts
-    lines: Sequence[str] | None = None
+    described: Described
     digests: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

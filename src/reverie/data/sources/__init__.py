@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from reverie.core.errors import RequestError, nearest
-from reverie.data.source import Source
+from reverie.data.source import Files, Pixels, Source, Stacked
+from reverie.data.sources.archive import zip_source
 from reverie.data.sources.digits import digits_source
+from reverie.data.sources.emoji import emoji_source
+from reverie.data.sources.folder import folder_source
 from reverie.data.sources.idx import idx_folder, idx_source, is_idx
 from reverie.data.toys import TOYS, toy_source
 
@@ -17,21 +20,33 @@ def find_source(text: str) -> Source:
     """What a recipe or a command names.
 
     Arguments:
-        text: a built-in name, or the path of a folder, a zip or an IDX file.
+        text: a built-in name, or the path of a folder, a zip or an IDX file. A folder that has a built-in's name
+            is meant by ``./digits``.
 
     Raises:
         RequestError: there is no such source.
     """
-    name, _, _option = text.partition(":")
-    if name == "digits":
-        return digits_source()
-    if name in TOYS:
-        return toy_source(name)
+    name, colon, option = text.partition(":")
+    if name == "emoji":
+        return emoji_source(option)
+    if name == "stacked-digits":
+        digits = find_source(option or "digits")
+        if not isinstance(digits, Files | Pixels):
+            raise RequestError(f"'{text}': stacked-digits needs images of digits, as in stacked-digits:path/to/mnist")
+        return Stacked(digits)
+    if name in BUILTIN and not colon:
+        return digits_source() if name == "digits" else toy_source(name)
+    return _at_path(text)
+
+
+def _at_path(text: str) -> Source:
     path = Path(text).expanduser()
     if path.is_dir():
-        found = idx_folder(path)
-        if found is not None:
-            return found
-    if path.is_file() and is_idx(path):
+        return idx_folder(path) or folder_source(path)
+    if not path.is_file():
+        raise RequestError(f"no data '{text}': neither a path nor a built-in name{nearest(text, BUILTIN)}")
+    if path.suffix.lower() == ".zip":
+        return zip_source(path)
+    if is_idx(path):
         return idx_source(path)
-    raise RequestError(f"no data '{text}': neither a path nor a built-in name{nearest(text, BUILTIN)}")
+    raise RequestError(f"{path} is neither a folder, nor a zip, nor an IDX file of images (…images-idx3-ubyte[.gz])")

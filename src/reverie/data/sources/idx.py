@@ -19,7 +19,7 @@ import numpy as np
 
 from reverie.core.errors import RequestError
 from reverie.data.pool import Facts
-from reverie.data.source import Pixels
+from reverie.data.source import Described, Pixels
 
 CHUNK = 1024  # rows
 IMAGES = re.compile(r"(?P<part>.*)images(?P<dot>[-.])idx3-ubyte(\.gz)?$")
@@ -75,7 +75,7 @@ def idx_source(images: Path, test: Path | None = None) -> Pixels:
             yield from _chunks(file)
 
     height, width = shapes[0][1:]
-    return Pixels("IDX", _content(files), (1, height, width), sum(counts), chunks, facts)
+    return Pixels("IDX", _content(files), (1, height, width), sum(counts), chunks, Described(facts))
 
 
 def _open(file: Path) -> BinaryIO:
