@@ -65,7 +65,7 @@ def test_backward_on_the_linear_path_is_equation_7():
         assert q.a.item() == pytest.approx(math.sqrt(1 - beta) * (1 - before) / (1 - now), rel=1e-8)
         assert q.variance.item() == pytest.approx((1 - before) / (1 - now) * beta, rel=1e-8)
         if i > 1:
-            # Bayes: precisions add, N(x_i; sqrt(1 - beta) x_{i-1}, beta) times N(x_{i-1}; sqrt(before) x_0, 1 - before).
+            # Bayes: N(x_i; sqrt(1 - beta) x_{i-1}, beta) times N(x_{i-1}; sqrt(before) x_0, 1 - before), as precisions.
             precision = (1 - beta) / beta + 1 / (1 - before)
             assert q.variance.item() == pytest.approx(1 / precision, rel=1e-8)
             assert q.b.item() == pytest.approx(math.sqrt(before) / (1 - before) / precision, rel=1e-8)
@@ -162,7 +162,7 @@ def test_even_times_cover_every_batch_and_logit_normal_has_its_quantiles():
         u = even(torch.arange(first, first + 128)).double().sort().values
         # Independent draws of 128 reach a discrepancy of 0.1 often; the golden ratio stays under 3 / 128.
         assert (u - (torch.arange(128) + 0.5) / 128).abs().max() < 3 / 128
-        assert 0 < u[0]
+        assert u[0] > 0
         assert u[-1] < 1
     t = logit_normal(torch.tensor([0.0228, 0.5, 0.8413]), location=0.2, scale=0.7)
     torch.testing.assert_close(torch.logit(t), torch.tensor([0.2 - 2 * 0.7, 0.2, 0.2 + 0.7]), rtol=1e-3, atol=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_deterministic_solvers_have_their_order_and_reach_the_data(path, solver,
     model = GaussianData(path, MEAN, COVARIANCE)
     steps = [40, 80, 160, 320]
     errors = [error(model, solver, n) for n in steps]
-    slopes = [math.log(a / b, 2) for a, b in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log(a / b, 2) for a, b in pairwise(errors)]
     assert slopes[-1] == pytest.approx(order, abs=0.15), (errors, slopes)
     matrix, shift = affine(model, solver, even_grid(path, 320))
     alpha, sigma = (a.item() for a in path(torch.ones(1, dtype=torch.float64)))
@@ -121,7 +122,7 @@ def chain_moments(model: GaussianData, solver, times: list[float]) -> tuple[torc
         def normal(self, *shape: int) -> torch.Tensor:  # rows 3 and 4 get a unit of noise, the others none
             return torch.cat([torch.zeros(3, 2), torch.eye(2)])
 
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in pairwise(times):
         rows = torch.cat([torch.zeros(1, 2), torch.eye(2), torch.zeros(2, 2)]).double()
         ends = integrate(model, solver, rows, [t, s], Draw())
         matrix, spread = (ends[1:3] - ends[0]).T, (ends[3:] - ends[0]).T
