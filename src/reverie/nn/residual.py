@@ -7,22 +7,23 @@ References:
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 def halvings(height: int, width: int, stop: int) -> list[tuple[int, int]]:
-    """The sizes of a pyramid from ``(height, width)`` down, each half the last (rounded up), until both sides fit ``stop``."""
+    """The sizes of a pyramid from ``(height, width)`` down, at least two of them.
+
+    Each is half the last, rounded up, until no side is longer than ``stop``.
+    """
     sizes = [(height, width)]
-    while max(sizes[-1]) > stop:
+    while len(sizes) == 1 or max(sizes[-1]) > stop:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
 
 
 class PlainResidual(nn.Module):
-    r"""Creates :math:`x + W_2 \, \mathrm{relu}(W_1 \, \mathrm{relu}(x))` with 3x3 convolutions and :math:`W_2 = 0` at first.
+    r"""Creates :math:`x + W_2 \, \mathrm{relu}(W_1 \, \mathrm{relu}(x))`, with :math:`W_2 = 0` at first.
 
     Arguments:
         channels: of the input and the output.
