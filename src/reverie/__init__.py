@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from reverie.core.export import save_samples
     from reverie.core.sampling import sample
     from reverie.core.space import Space
-    from reverie.evaluate.evaluate import evaluate
-    from reverie.train.build import create, load
-    from reverie.train.train import train
+    from reverie.evaluation.evaluate import evaluate
+    from reverie.training.build import create, load
+    from reverie.training.train import train
 
 __version__ = "0.1.0"
 __all__ = ["Space", "create", "evaluate", "load", "sample", "save_samples", "train"]
 
 _HOMES = {
     "Space": "reverie.core.space",
-    "create": "reverie.train.build",
-    "evaluate": "reverie.evaluate.evaluate",
-    "load": "reverie.train.build",
+    "create": "reverie.training.build",
+    "evaluate": "reverie.evaluation.evaluate",
+    "load": "reverie.training.build",
     "sample": "reverie.core.sampling",
     "save_samples": "reverie.core.export",
-    "train": "reverie.train.train",
+    "train": "reverie.training.train",
 }
 
 

@@ -10,15 +10,15 @@ import pytest
 
 from reverie.core.catalog import PACKAGE
 
-# From the left: a folder may import those before it. `nn` and `data` stand side by side, as do `evaluate` and `edit`.
+# From the left: a folder may import those before it. `nn` and `data` stand side by side, as do `evaluation` and `edit`.
 ORDER = [
     ["core"],
     ["maths"],
     ["nn", "data"],
     ["samplers"],
     ["models"],
-    ["train"],
-    ["evaluate", "edit"],
+    ["training"],
+    ["evaluation", "edit"],
     ["report"],
     ["cli", "studio", "lab"],
 ]

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from reverie.core.player import OptimizerConfig, Progress
-from reverie.train.average import Average
-from reverie.train.config import seconds
-from reverie.train.optimizers import learning_rate
+from reverie.training.average import Average
+from reverie.training.config import seconds
+from reverie.training.optimizers import learning_rate
 
 
 def test_average_is_its_definition() -> None:

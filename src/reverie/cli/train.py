@@ -11,12 +11,12 @@ import reverie
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A name from `reverie models`, or a recipe file (a run's recipe.yaml).")],
+    recipe: Annotated[str, typer.Argument(help="A name from `reverie models`, or a recipe file.")],
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings, as in train.batch=64.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="A folder, zip or IDX file of images, or a built-in name (digits, emoji, ring …).")
+        str | None, typer.Option(help="A folder, zip or IDX file of images, or digits, emoji, ring …")
     ] = None,
     time: Annotated[str | None, typer.Option(help="Budget: time spent training, as in 10m or 1h30m.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget: training steps.")] = None,

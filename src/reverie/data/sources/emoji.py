@@ -1,7 +1,7 @@
 """The embedded emoji: 1,906 of them, 32×32 on white, in four aligned drawings.
 
 A drawing style is a domain: ``emoji`` trains on OpenMoji's colour, ``emoji:noto`` on Noto's, ``emoji:all`` on all four;
-a draw may ask for any of them. All drawings of one emoji stand on the side of the split that OpenMoji's colour falls on.
+a draw may ask for any of them. All drawings of one emoji stand on that side of the split where OpenMoji's colour is.
 """
 
 from __future__ import annotations

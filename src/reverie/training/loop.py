@@ -17,11 +17,11 @@ from reverie.core.device import autocast
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Loss, Player, Progress, Turn
-from reverie.train.average import Average
-from reverie.train.config import TrainConfig
-from reverie.train.guards import check_terms, gradient_norm
-from reverie.train.optimizers import learning_rate, optimizer, parameters
-from reverie.train.ranks import Ranks
+from reverie.training.average import Average
+from reverie.training.config import TrainConfig
+from reverie.training.guards import check_terms, gradient_norm
+from reverie.training.optimizers import learning_rate, optimizer, parameters
+from reverie.training.ranks import Ranks
 
 
 class Feed(Protocol):

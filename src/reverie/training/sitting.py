@@ -13,15 +13,15 @@ from reverie.core.player import Progress
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
-from reverie.train.build import build, load_parts, resolve, save_model
-from reverie.train.checkpoint import load_weights, resume, save
-from reverie.train.config import TrainConfig
-from reverie.train.display import Display, memory_mib, pick_display
-from reverie.train.grids import write_grid
-from reverie.train.guards import Interrupted, Stop, stop_on_signals
-from reverie.train.journal import Journal
-from reverie.train.loop import Loop
-from reverie.train.ranks import Ranks
+from reverie.training.build import build, load_parts, resolve, save_model
+from reverie.training.checkpoint import load_weights, resume, save
+from reverie.training.config import TrainConfig
+from reverie.training.display import Display, memory_mib, pick_display
+from reverie.training.grids import write_grid
+from reverie.training.guards import Interrupted, Stop, stop_on_signals
+from reverie.training.journal import Journal
+from reverie.training.loop import Loop
+from reverie.training.ranks import Ranks
 
 
 class Sitting:

@@ -22,7 +22,7 @@ from reverie.core.files import disk_error, sync_folder
 from reverie.core.model import Memory
 from reverie.core.player import Progress
 from reverie.core.run import Run
-from reverie.train.loop import Loop
+from reverie.training.loop import Loop
 
 
 def save_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
@@ -151,7 +151,7 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
     load_weights(loop.model, {**weights, **memory})
     loop.average.load(average, state["average_updates"])
     for i, seat in enumerate(loop.seats):
-        own = dict(_grouped(tensors, f"{i}/"))
+        own = {place: _as_laid_out(values, seat.weights[place]) for place, values in _grouped(tensors, f"{i}/")}
         body = seat.optimizer.state_dict()
         seat.optimizer.load_state_dict({"state": own, "param_groups": body["param_groups"]})
     loop.progress = Progress(**state["progress"])
@@ -163,6 +163,11 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
     if state["world"] != loop.ranks.world and memory:
         raise ReverieError(f"this run keeps a memory for each of {state['world']} processes; resume it with as many")
     return float(state["spent"])
+
+
+def _as_laid_out(values: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+    """Optimiser state in the memory order of its weight: fused kernels walk both in step, whatever their strides."""
+    return {k: torch.empty_like(weight).copy_(v) if v.shape == weight.shape else v for k, v in values.items()}
 
 
 def _grouped(tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[int, dict[str, Tensor]]]:

@@ -12,11 +12,12 @@ from reverie.core.errors import RequestError
 from reverie.core.player import Progress
 from reverie.core.recipe import Recipe, parse_change, read_recipe, save_recipe
 from reverie.core.run import Run
-from reverie.data.dataset import DataConfig, Dataset, open_data
-from reverie.train.build import check_parts, copy_parts, resolve
-from reverie.train.config import WATCHING, TrainConfig
-from reverie.train.ranks import Ranks
-from reverie.train.sitting import Sitting
+from reverie.data.config import DataConfig
+from reverie.data.dataset import Dataset, open_data
+from reverie.training.build import check_parts, copy_parts, resolve
+from reverie.training.config import WATCHING, TrainConfig
+from reverie.training.ranks import Ranks
+from reverie.training.sitting import Sitting
 
 
 def train(

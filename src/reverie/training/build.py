@@ -20,7 +20,7 @@ from reverie.core.model import Model, ModelConfig, Part
 from reverie.core.recipe import PARTS, PartRecord, Recipe, read_recipe
 from reverie.core.run import Run
 from reverie.core.space import Space
-from reverie.train.checkpoint import load_weights, save_tensors, weights_of
+from reverie.training.checkpoint import load_weights, save_tensors, weights_of
 
 
 def resolve(recipe: Recipe, space: Space) -> tuple[Recipe, ModelConfig]:

@@ -1,0 +1,1 @@
+"""Honest measurement: metrics, each a file, and what picks them by capability."""
