@@ -61,7 +61,8 @@ def test_log_prob_is_the_gaussians_own():
 def test_the_flows_order_is_four():
     x = rows(10)
     exact = torch.distributions.MultivariateNormal(MEAN, COVARIANCE).log_prob(x)
-    errors = [(exact_model(likelihood=Likelihood(steps=n)).log_prob(x) - exact).abs().max().item() for n in (32, 64, 128)]
+    values = [exact_model(likelihood=Likelihood(steps=steps)).log_prob(x) for steps in (32, 64, 128)]
+    errors = [(value - exact).abs().max().item() for value in values]
     assert math.log(errors[1] / errors[2], 2) == pytest.approx(4, abs=0.4), errors
 
 
