@@ -61,7 +61,8 @@ def test_exif_orientation_is_undone(orientation: int):
 def test_damaged_exif_does_not_cost_the_image():
     pixels = random_image(8, 8)
     raw = encoded(Image.fromarray(pixels), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03")
-    np.testing.assert_array_equal(decode(raw, RGB_8), pixels.transpose(2, 0, 1))
+    with quiet():
+        np.testing.assert_array_equal(decode(raw, RGB_8), pixels.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(("background", "expected"), [("white", (255, 127, 127)), ("#000080", (128, 0, 64))])
@@ -115,7 +116,7 @@ def test_grey_is_the_luma_of_rec_601():
 
 def test_downscaling_averages_and_does_not_alias():
     # Stripes one pixel wide: their mean is grey 127.5; a filter without antialiasing would show black or white.
-    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (256, 128))
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (240, 120))
     rows = decode(encoded(Image.fromarray(stripes)), Transform(size=16, channels=1))[0]
     np.testing.assert_allclose(rows, 127.5, atol=4)
 
@@ -145,7 +146,9 @@ def bomb(side: int) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [10_000, 100_000])
