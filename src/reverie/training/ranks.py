@@ -6,6 +6,7 @@ differentiates twice or where players alternate.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 
@@ -20,18 +21,15 @@ class Ranks:
     def __init__(self, device: torch.device) -> None:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
-        self._own = self.world > 1 and not dist.is_initialized()
-        if self._own:
+        if self.world > 1 and not dist.is_initialized():
+            # Once a process: a group that was destroyed cannot be made again through the same store.
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)
 
     @property
     def first(self) -> bool:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
-
-    def close(self) -> None:
-        if self._own:
-            dist.destroy_process_group()
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -44,6 +44,8 @@ class Sitting:
         self.loop = Loop(model, feed, config, ranks)
         found = resume(run, self.loop)
         self.spent, notes = found or (0.0, [])
+        # Of today's budget, which may be larger than the one of the sitting before.
+        self.loop.progress = self.loop.progress._replace(fraction=0.0)
         self._move_fraction()
         if found is None:
             self._start(feed)

@@ -58,23 +58,20 @@ def train(
     asked = _ask(recipe, data, time, steps, images, changes)
     place = pick_device(device)
     ranks = Ranks(place)
-    try:
-        config = TrainConfig.read(asked.train, "train")
-        if config.batch % (config.accumulate * ranks.world):
-            shares = f"{ranks.world} processes x {config.accumulate} micro-batches"
-            raise RequestError(f"train.batch={config.batch} does not divide into {shares}")
-        dataset = open_data(DataConfig.read(asked.data, "data"))
-        resolved = _complete(asked, config, dataset)
-        source = Path(dataset.config.source).stem.replace(":", "-")
-        run = Run(out or Path("runs") / f"{resolved.name}-{source}")
-        with run.lock() if ranks.first else nullcontext():
-            if ranks.first:
-                run.clear_temporary()
-                _settle(run, resolved)
-            ranks.barrier()
-            Sitting(run, config, dataset, place, ranks, quiet).go(stop)
-    finally:
-        ranks.close()
+    config = TrainConfig.read(asked.train, "train")
+    if config.batch % (config.accumulate * ranks.world):
+        shares = f"{ranks.world} processes x {config.accumulate} micro-batches"
+        raise RequestError(f"train.batch={config.batch} does not divide into {shares}")
+    dataset = open_data(DataConfig.read(asked.data, "data"))
+    resolved = _complete(asked, config, dataset)
+    source = Path(dataset.config.source).stem.replace(":", "-")
+    run = Run(out or Path("runs") / f"{resolved.name}-{source}")
+    with run.lock() if ranks.first else nullcontext():
+        if ranks.first:
+            run.clear_temporary()
+            _settle(run, resolved)
+        ranks.barrier()
+        Sitting(run, config, dataset, place, ranks, quiet).go(stop)
     return run
 
 
@@ -124,7 +121,7 @@ def _settle(run: Run, resolved: Recipe) -> None:
         return
     there = run.recipe
     old, new = _identity(there), _identity(resolved)
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted(old.keys() | new.keys(), key=lambda key: (key != "model.name", key)):
         if old.get(key) != new.get(key):
             raise RequestError(
                 f"{run.folder} holds another run: {key} is {old.get(key)!r} there, {new.get(key)!r} here; "

@@ -1,0 +1,70 @@
+"""Gradient accumulation and two processes: both equal one process with the whole batch in as many micro-batches."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import reverie
+from reverie.core.run import Run
+
+SETTINGS = {
+    "train.batch": 8,
+    "train.steps": 3,
+    "train.time": None,
+    "train.images": None,
+    "train.grids": 0,
+    "train.precision": "fp32",
+    "data.size": 16,
+}
+SCRIPT = """
+import sys, torch, reverie
+torch.set_num_threads(1)
+for name in sys.argv[2:]:
+    reverie.train(name, "digits", out=f"{sys.argv[1]}/{name}", changes=%r, quiet=True)
+"""
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    folder = sorted(run.checkpoints.glob("[0-9]*"))[-1]
+    return {f"{f.stem}/{k}": v for f in folder.glob("*.safetensors") for k, v in load_file(f).items()}
+
+
+def test_two_processes_equal_two_micro_batches(tmp_path: Path) -> None:
+    names = ["flow-matching", "r3gan"]  # one denoiser, and one loss that differentiates twice
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
+    script = [sys.executable, "-c", SCRIPT % SETTINGS, str(tmp_path / "two"), *names]
+    done = subprocess.run([*command, *script], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name in names:
+            run = reverie.train(
+                name, "digits", out=tmp_path / name, changes={**SETTINGS, "train.accumulate": 2}, quiet=True
+            )
+            one, two = weights(run), weights(Run(tmp_path / "two" / name))
+            assert one.keys() == two.keys()
+            for key, value in one.items():
+                torch.testing.assert_close(two[key], value, rtol=1e-5, atol=1e-7, msg=lambda m, key=key: f"{key}: {m}")
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["flow-matching", "r3gan"])
+def test_accumulation_changes_nothing_but_rounding(name: str, tmp_path: Path) -> None:
+    """Neither network looks across rows, so micro-batches add up to the batch."""
+    settings = {**SETTINGS, "model.drop_label": 0.0} if name == "flow-matching" else SETTINGS
+    runs = [
+        reverie.train(name, "digits", out=tmp_path / f"{k}", changes={**settings, "train.accumulate": k}, quiet=True)
+        for k in (1, 4)
+    ]
+    one, four = weights(runs[0]), weights(runs[1])
+    moments = [key for key in one if key.startswith("optimizers/") and key.endswith("exp_avg")]
+    assert moments
+    for key in moments:  # of the gradient itself: Adam's step would turn rounding of tiny gradients into whole steps
+        scale = float(one[key].abs().max())
+        torch.testing.assert_close(four[key], one[key], rtol=1e-3, atol=max(1e-7, 2e-3 * scale))

@@ -1,0 +1,201 @@
+"""Nothing is lost on Ctrl-C, SIGTERM, kill -9, a full disk or a number that is not finite."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import reverie
+from reverie.core.errors import RequestError, ReverieError
+from reverie.core.player import Progress
+from reverie.core.run import Run
+from reverie.training import checkpoint, loop
+
+CHANGES = {
+    "train.batch": 8,
+    "train.steps": 30,
+    "train.time": None,
+    "train.images": None,
+    "train.grids": 0,
+    "train.log_every": 1,
+    "train.checkpoint_every": 0.15,
+    "data.size": 16,
+}
+
+
+def newest(run: Run) -> dict[str, torch.Tensor]:
+    folder = sorted(run.checkpoints.glob("[0-9]*"))[-1]
+    weights = {f"{f.stem}/{k}": v for f in folder.glob("*.safetensors") for k, v in load_file(f).items()}
+    return {**weights, "round": torch.tensor(int(folder.name))}
+
+
+def sit(name: str, out: Path, death: str) -> None:
+    """A sitting in a process of its own; each round is slow enough to be hit."""
+    torch.set_num_threads(1)
+    if death == "while writing":
+        write = checkpoint.save_tensors
+        written = 0
+
+        def die(*args: object) -> None:
+            nonlocal written
+            written += 1
+            if written == 5:  # the second checkpoint of this sitting, its first file written and its second not
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(*args)  # type: ignore[arg-type]
+
+        checkpoint.save_tensors = die  # type: ignore[assignment]
+    try:
+        reverie.train(name, "digits", out=out, changes=CHANGES, quiet=True, stop=lambda _: time.sleep(0.03) or False)
+    except ReverieError as error:
+        sys.exit(error.exit_code)
+
+
+def last_round(out: Path) -> int:
+    rounds = [event["round"] for event in Run(out).journal() if event["event"] == "log"]
+    return rounds[-1] if rounds else 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("name", ["flow-matching", "r3gan"])
+def test_killed_and_resumed_ends_in_the_same_weights(name: str, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "reverie.training.train"])
+    reference = context.Process(target=sit, args=(name, tmp_path / "once", ""))
+    reference.start()
+    out = tmp_path / "killed"
+    ways = [("Ctrl-C", signal.SIGINT, 130), ("terminate", signal.SIGTERM, 130), ("kill", signal.SIGKILL, -9)]
+    for way, number, code in ways:
+        before = last_round(out)
+        process = context.Process(target=sit, args=(name, out, way))
+        process.start()
+        deadline = time.monotonic() + 60
+        while last_round(out) < before + 6 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join()
+        assert process.exitcode == code, way
+        assert before < last_round(out) < 30, "it was to be hit in the middle"
+    for death, code in [("while writing", -9), ("", 0)]:
+        process = context.Process(target=sit, args=(name, out, death))
+        process.start()
+        process.join()
+        assert process.exitcode == code
+        if death:
+            assert list((out / "checkpoints").glob(".*.tmp")), "it died while a checkpoint was being written"
+    reference.join()
+    once, killed = newest(Run(tmp_path / "once")), newest(Run(out))
+    assert int(once["round"]) == 30
+    assert once.keys() == killed.keys()
+    for key, value in once.items():
+        assert torch.equal(value, killed[key]), key
+    assert not list(out.glob("**/.*.tmp")), "what a killed process left is cleared"
+    rounds = [event["round"] for event in Run(out).journal() if event["event"] == "log"]
+    assert rounds == list(range(1, 31)), "the journal has each round once"
+
+
+def small(out: Path, **changes: object) -> Run:
+    changed = {**CHANGES, "train.steps": 3, "train.checkpoint_every": 1e9, **changes}
+    return reverie.train("dcgan", "digits", out=out, changes=changed, quiet=True)
+
+
+def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small(tmp_path / "run")
+    good, model = newest(run), run.model_file.read_bytes()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(ReverieError, match=r"the disk is full; the last complete checkpoint is kept"):
+        small(tmp_path / "run", **{"train.steps": 5})
+    assert all(torch.equal(good[key], value) for key, value in newest(run).items())
+    assert run.model_file.read_bytes() == model
+    monkeypatch.undo()
+    assert int(newest(small(tmp_path / "run", **{"train.steps": 5}))["round"]) == 5
+
+
+def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small(tmp_path / "run")
+    good = newest(run)
+    take_turn = loop.Loop._take_turn
+
+    def poison(self: loop.Loop, seat: loop.Seat, k: int, batches: dict) -> object:
+        if self.progress.round == 4 and seat.player.name == "discriminator":
+            with torch.no_grad():
+                seat.weights[0].fill_(float("nan"))
+        return take_turn(self, seat, k, batches)
+
+    monkeypatch.setattr(loop.Loop, "_take_turn", poison)
+    with pytest.raises(ReverieError, match=r"step 4: the discriminator's loss term 'adversarial' is nan") as caught:
+        small(tmp_path / "run", **{"train.steps": 9})
+    assert caught.value.exit_code == 1
+    assert all(torch.equal(good[key], value) for key, value in newest(run).items())
+
+
+def test_a_run_takes_back_only_its_own_recipe_and_data(tmp_path: Path) -> None:
+    small(tmp_path / "run")
+    with pytest.raises(RequestError, match=r"another run: train.batch is 8 there, 4 here"):
+        small(tmp_path / "run", **{"train.batch": 4})
+    with pytest.raises(RequestError, match=r"another run"):
+        reverie.train("dcgan", "emoji", out=tmp_path / "run", changes=CHANGES, quiet=True)
+    with pytest.raises(RequestError, match=r"another run: model.name"):
+        reverie.train("vae", "digits", out=tmp_path / "run", changes=CHANGES, quiet=True)
+
+
+def test_a_second_process_is_told_so(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.lock(), pytest.raises(RequestError, match="in use by another process"):
+        small(tmp_path / "run")
+
+
+def test_parts_are_copied_hashed_and_missed(tmp_path: Path) -> None:
+    first = small(tmp_path / "first")
+    changes = {**CHANGES, "train.steps": 1, "start": f"run:{first.folder}", "train.seed": 1}
+    second = reverie.train("dcgan", "digits", out=tmp_path / "second", changes=changes, quiet=True)
+    fresh = reverie.load(small(tmp_path / "third", **{"train.steps": 1, "train.seed": 1}))
+    started, source = reverie.load(second), reverie.load(first)
+
+    def distance(a: torch.nn.Module, b: torch.nn.Module) -> float:
+        return sum(float((p - q).square().sum()) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+    assert distance(started, source) < 0.1 * distance(fresh, source), "one step from the part's weights"
+    assert second.recipe.parts["start"].sha256
+    with pytest.raises(RequestError, match="start"):
+        reverie.train("dcgan", "digits", out=tmp_path / "second", changes={**changes, "start": None}, quiet=True)
+    part = second.parts / "start" / "model.safetensors"
+    part.write_bytes(part.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ReverieError, match="has changed"):
+        reverie.train("dcgan", "digits", out=tmp_path / "second", changes={**changes, "train.steps": 2}, quiet=True)
+    part.unlink()
+    with pytest.raises(ReverieError, match="is missing"):
+        reverie.train("dcgan", "digits", out=tmp_path / "second", changes={**changes, "train.steps": 2}, quiet=True)
+    with pytest.raises(RequestError, match="no run at"):
+        reverie.train("dcgan", "digits", out=tmp_path / "x", changes={**changes, "start": "run:nowhere"}, quiet=True)
+
+
+def test_time_is_time_in_rounds_over_all_resumes(tmp_path: Path) -> None:
+    changes = {**CHANGES, "train.steps": None, "train.time": 0.6}
+
+    def pause(progress: Progress) -> bool:
+        time.sleep(0.05)  # not training: it must not be counted
+        return progress.fraction > 0.4
+
+    run = reverie.train("dcgan", "digits", out=tmp_path / "run", changes=changes, quiet=True, stop=pause)
+    reverie.train("dcgan", "digits", out=tmp_path / "run", changes=changes, quiet=True)
+    events = list(run.journal())
+    done = events[-1]
+    assert done["event"] == "done"
+    assert 0.6 <= done["seconds"] < 0.9
+    assert [e["event"] for e in events].count("resume") == 1
+    fractions = [event["fraction"] for event in events if event["event"] == "log"]
+    assert fractions == sorted(fractions)
+    state = json.loads((sorted(run.checkpoints.glob("[0-9]*"))[-1] / "state.json").read_text())
+    assert state["progress"]["fraction"] == 1.0
