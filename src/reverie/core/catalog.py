@@ -168,7 +168,7 @@ def model_source(name: str) -> Source:
     return Source(module, module.Config, _own_class(module, Model))
 
 
-def resolve_network(role: str, choice: Choice, space: Space, auto: Choice) -> Choice:
+def resolve_network(role: str, choice: Choice, space: Space, auto: Choice, where: str = "model.network") -> Choice:
     """The network that a choice comes to for a kind of data, its options complete.
 
     Arguments:
@@ -176,13 +176,14 @@ def resolve_network(role: str, choice: Choice, space: Space, auto: Choice) -> Ch
         choice: from the configuration.
         space: what one row is.
         auto: the model's own choice.
+        where: the choice's path in the recipe, for messages.
 
     Raises:
         RequestError: there is no such network, or an option is unknown.
     """
     chosen = choice.for_space(space, auto)
     module = _network_module(role, chosen.name)
-    options = module.Config.read(chosen.options, f"model.{role}.{chosen.name}")
+    options = module.Config.read(chosen.options, where)
     return chosen.model_copy(update={"options": options.model_dump(mode="json")})
 
 

@@ -33,7 +33,7 @@ def resolve(recipe: Recipe, space: Space) -> tuple[Recipe, ModelConfig]:
     source = model_source(name)
     config = source.config.read({k: v for k, v in recipe.model.items() if k != "name"}, "model")
     networks = {
-        field: resolve_network(role, getattr(config, field), space, auto)
+        field: resolve_network(role, getattr(config, field), space, auto, f"model.{field}")
         for field, (role, auto) in source.model.networks.items()
     }
     config = config.model_copy(update=networks)
