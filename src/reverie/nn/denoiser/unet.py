@@ -142,6 +142,8 @@ class Network(nn.Module):
     def encode(self, x: Tensor, vector: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """Returns the lowest resolution's features, and each level's skip connections from first to last."""
         h = self.stem(x)
+        if h.device.type == "cpu":  # where the layout is not told by the data: convolutions are faster in it
+            h = h.contiguous(memory_format=torch.channels_last)
         skips: list[list[Tensor]] = []
         for level, stages in enumerate(self.down):
             features = [h]
