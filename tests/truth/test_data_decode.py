@@ -58,9 +58,10 @@ def test_exif_orientation_is_undone(orientation: int):
     np.testing.assert_array_equal(decode(raw, RGB_8), upright.transpose(2, 0, 1))
 
 
-def test_damaged_exif_does_not_cost_the_image():
+@pytest.mark.parametrize("damage", [b"Exif\0\0XX*\0\0\0\0\x08", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03"])
+def test_damaged_exif_does_not_cost_the_image(damage: bytes):
     pixels = random_image(8, 8)
-    raw = encoded(Image.fromarray(pixels), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03")
+    raw = encoded(Image.fromarray(pixels), exif=damage)
     with quiet():
         np.testing.assert_array_equal(decode(raw, RGB_8), pixels.transpose(2, 0, 1))
 

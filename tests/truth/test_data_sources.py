@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_data_decode import bomb, encoded
 
 from reverie.core.errors import RequestError
 from reverie.data import DataConfig, open_data
 from reverie.data.dataset import Dataset
 from reverie.data.inspect import contact_sheet, inspect
-
-from test_data_decode import bomb, encoded
 
 
 def picture(seed: int, size: int = 16) -> np.ndarray:
@@ -46,6 +45,8 @@ def by_name(dataset: Dataset) -> dict[str, np.ndarray]:
 def test_subfolders_become_labels_and_pixels_are_theirs(tmp_path: Path):
     for k, name in enumerate(["cat/a.png", "cat/deep/b.png", "dog/c.png"]):
         put(tmp_path / "pets" / name, k)
+    raw = encoded(Image.fromarray(picture(9)))
+    (tmp_path / "pets" / "cat" / "b.png").write_bytes(raw[:200])  # broken, between good ones: labels must not shift
     dataset = opened(tmp_path / "pets", tmp_path, held_out=0.0)
     assert dataset.classes == ("cat", "dog")
     assert dataset.train.labels.tolist() == [0, 0, 1]
@@ -213,7 +214,7 @@ def test_nothing_usable_is_a_clear_error(tmp_path: Path):
             opened(cut, tmp_path)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "readme.txt").touch()
-    with pytest.raises(RequestError, match="readme.txt"):
+    with pytest.raises(RequestError, match="only other files"):
         opened(tmp_path / "docs", tmp_path)
     with pytest.raises(RequestError, match="did you mean 'digits'"):
         opened(Path("digit"), tmp_path)
@@ -273,6 +274,10 @@ def test_the_embedded_emoji_are_aligned_and_split_together(tmp_path: Path):
     index = np.array([i for i, row in enumerate(colour.train.table) if row["group"] == "smileys-emotion"][:50])
     black = line.train.pixels(index).max(axis=1) < 40
     assert colour.train.pixels(index).mean(axis=1)[black].mean() < 60
+    flags = {row["emoji"]: i for i, row in enumerate(colour.table) if row["domain"] == "twemoji"}
+    tricolour = colour.pool.read(np.array([flags["🇫🇷"]]))[0, :, 16].astype(int)  # blue, white, red from the left
+    assert [tricolour[:, x].argmax() for x in (6, 26)] == [2, 0]
+    assert tricolour[:, 16].min() > 200
     assert len(list((cache / "packed").iterdir())) == 1  # styles share one pack
     with pytest.raises(RequestError, match="did you mean 'twemoji'"):
         open_data(DataConfig(source="emoji:twmoji"), cache)

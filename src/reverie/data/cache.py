@@ -50,10 +50,7 @@ def publish(folder: Path) -> Iterator[Path]:
         yield unfinished
         for file in unfinished.iterdir():
             _flush(file)
-        if folder.exists():  # made meanwhile by another process
-            return
-        with contextlib.suppress(FileExistsError):
-            _rename(unfinished, folder)
+        _rename(unfinished, folder)
     except OSError as error:
         raise _failure(error, folder) from error
     finally:
@@ -64,8 +61,9 @@ def _rename(unfinished: Path, folder: Path) -> None:
     try:
         os.rename(unfinished, folder)
     except OSError:
-        if not folder.exists():  # another process was first: its folder is as good
+        if not folder.exists():
             raise
+        return  # another process was first: its folder is as good
     if os.name == "posix":  # the rename itself must reach the disk; elsewhere folders cannot be opened
         _flush(folder.parent)
 

@@ -191,7 +191,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
         classes=len(facts.classes) if conditional else 0,
         count=len(train),
     )
-    key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.crop}/{resolved.condition}/{resolved.held_out}"
+    key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.condition}/{resolved.held_out}"
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
     rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
     return Dataset(

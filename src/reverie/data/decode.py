@@ -139,8 +139,7 @@ def _flat(image: Image.Image, transform: Transform) -> Image.Image:
         above = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*ImageColor.getrgb(transform.background)[:3], 255))
         return Image.alpha_composite(ground, above).convert(mode)
-    # Palettes, CMYK and the like reach grey by way of colour.
-    return image.convert("RGB").convert(mode) if image.mode not in ("L", "RGB", "1") else image.convert(mode)
+    return image.convert(mode)
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
