@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from reverie.core.batch import Draw
-from reverie.core.errors import ReverieError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.images import from_bytes
 from reverie.data import DataConfig, Feed, open_data
 from reverie.data.cache import cache_folder, publish
@@ -210,6 +210,14 @@ def test_draws_run_over_their_own_rows(folder: Path):
     assert batch.parts["labelled"].index.tolist() != batch.index.tolist()  # an order of its own
     plain, _ = dataset.train.take(batch.parts["ones"].index.numpy())
     assert torch.equal(plain, batch.parts["ones"].x)
+
+
+def test_a_draw_that_the_data_cannot_give_is_refused(folder: Path):
+    dataset = opened(folder)
+    with pytest.raises(RequestError, match="did you mean 'labelled'"):
+        Feed(dataset, 0, {"some": Draw("labeled")})
+    with pytest.raises(RequestError, match="no factors"):
+        Feed(dataset, 0, {"some": Draw(vary=("pose",))})
 
 
 def test_binarised_once_by_intensity_and_for_ever():

@@ -314,14 +314,19 @@ def test_a_report_counts_copies_and_draws_a_sheet(tmp_path: Path):
         assert sheet.width > sheet.height > 16
 
 
-def test_old_links_to_plain_files_are_read(tmp_path: Path):
+def test_links_to_images_are_read_and_linked_annotations_are_not(tmp_path: Path):
     if os.name != "posix":
         pytest.skip("links need rights elsewhere")
     put(tmp_path / "store" / "a.png", 0)
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "b.png").symlink_to(tmp_path / "store" / "a.png")
     assert stat.S_ISLNK((tmp_path / "set" / "b.png").lstat().st_mode)
-    assert list(by_name(opened(tmp_path / "set", tmp_path))) == ["b.png"]
+    (tmp_path / "store" / "metadata.jsonl").write_text('{"file_name": "b.png", "label": 1}')
+    (tmp_path / "set" / "metadata.jsonl").symlink_to(tmp_path / "store" / "metadata.jsonl")
+    dataset = opened(tmp_path / "set", tmp_path)
+    assert list(by_name(dataset)) == ["b.png"]
+    assert dataset.classes == ()
+    assert dataset.skipped == (("metadata.jsonl", "a link, not followed"),)
 
 
 def test_a_damaged_zip_member_is_counted(tmp_path: Path):
@@ -329,9 +334,12 @@ def test_a_damaged_zip_member_is_counted(tmp_path: Path):
     with zipfile.ZipFile(stream, "w") as archive:
         for k in range(2):
             archive.writestr(f"{k}.png", encoded(Image.fromarray(picture(k))))
+        archive.writestr("metadata.jsonl", '{"file_name": "1.png", "label": 3}')
     raw = bytearray(stream.getvalue())
     raw[200] ^= 0xFF  # inside the first member's pixels: its checksum fails
+    raw[raw.index(b'{"file_name"') + 3] ^= 0xFF
     (tmp_path / "set.zip").write_bytes(raw)
     dataset = opened(tmp_path / "set.zip", tmp_path)
     assert list(by_name(dataset)) == ["1.png"]
     assert "CRC" in dataset.skipped[0].reason
+    assert any("metadata.jsonl cannot be read" in note for note in dataset.notes)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reverie.core.batch import Batch, Draw
+from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.data.dataset import Dataset, Rows, as_floats
 
@@ -74,6 +75,8 @@ class Feed:
             name: Stream(dataset.rows(draw.where), seed, f"draw/{name}", dataset.train)
             for name, draw in (draws or {}).items()
         }
+        if any(draw.vary for draw in (draws or {}).values()):
+            raise RequestError(f"{dataset.config.source} has no factors that could vary one at a time")
         config = dataset.config
         self._augments = dataset.space.is_image and (config.flip or config.turn or config.crop == "random")
 

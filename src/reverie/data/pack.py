@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.data.cache import cache_folder
 from reverie.data.config import DataConfig
 from reverie.data.decode import BrokenImageError, decode, quiet
@@ -131,7 +131,7 @@ def _packed(
         write_pack(folder, kind, transform, rows, described)
         pool = read_pack(folder, key)
     if pool is None:
-        raise OSError(f"{folder} was written and cannot be read back")
+        raise ReverieError(f"{folder} was written and cannot be read back; set REVERIE_CACHE to another disk")
     return pool
 
 

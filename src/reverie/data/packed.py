@@ -173,6 +173,8 @@ def _write_table(folder: Path, lines: Sequence[str], kept: np.ndarray) -> None:
 
 def read_pack(folder: Path, key: str) -> Pool | None:
     """The pack in a folder; None where there is none, or it is damaged (it is then removed)."""
+    if not folder.exists():  # nothing to remove: another process may be about to put it there
+        return None
     try:
         return _read_pack(folder, key)
     except (OSError, ValueError, KeyError, TypeError, EOFError):

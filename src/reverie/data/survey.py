@@ -118,6 +118,8 @@ def _content(files: Files, headers: np.ndarray, described: Described) -> str:
 
 
 def _read(folder: Path) -> Survey | None:
+    if not folder.exists():  # nothing to remove: another process may be about to put it there
+        return None
     try:
         about = json.loads((folder / "survey.json").read_text(encoding="utf-8"))
         headers = np.load(folder / "headers.npy", allow_pickle=False)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from reverie.data.decode import BrokenImageError
 from reverie.data.pool import Facts
 from reverie.data.source import Described
 
@@ -33,6 +34,7 @@ class Notes:
         domains: its drawing style or side.
         unmatched: how many rows name no image that was found.
         damaged: how many rows are not JSON with a ``file_name``.
+        unreadable: a sentence for each annotation file that could not be read.
         has_stylegan: whether a ``dataset.json`` was read.
     """
 
@@ -41,20 +43,26 @@ class Notes:
     domains: dict[str, str] = field(default_factory=dict)
     unmatched: int = 0
     damaged: int = 0
+    unreadable: list[str] = field(default_factory=list)
     has_stylegan: bool = False
 
 
-def describe(names: Sequence[str], texts: Iterable[tuple[str, bytes]]) -> Described:
+def describe(names: Sequence[str], texts: Iterable[tuple[str, Callable[[], bytes]]]) -> Described:
     """Labels, domains, test part and table of images.
 
     Labels come from the first of these that has any: ``dataset.json``, a ``label`` in ``metadata.jsonl``, subfolders.
 
     Arguments:
         names: of the images, relative to the source, with forward slashes.
-        texts: name and content of each annotation file that was found.
+        texts: name and reader of each annotation file that was found.
     """
     known, notes = frozenset(names), Notes()
-    for name, content in texts:
+    for name, read in texts:
+        try:
+            content = read()
+        except (BrokenImageError, OSError) as error:
+            notes.unreadable.append(f"{name} cannot be read ({error}); it is ignored")
+            continue
         if posixpath.basename(name) == STYLEGAN:
             _read_stylegan(posixpath.dirname(name), content, known, notes)
         else:
@@ -70,6 +78,7 @@ def describe(names: Sequence[str], texts: Iterable[tuple[str, bytes]]) -> Descri
 
 
 def _sentences(notes: Notes) -> Iterable[str]:
+    yield from notes.unreadable
     if notes.unmatched:
         yield f"{notes.unmatched:,} annotated rows name no image in the source; they are ignored"
     if notes.damaged:

@@ -8,6 +8,7 @@ import stat
 import time
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 from reverie.core.errors import RequestError
@@ -43,8 +44,8 @@ def zip_source(file: Path) -> Files:
         return _read(archive, images[places[place]])
 
     def described() -> Described:
-        texts = [(name.removeprefix(prefix), _read(archive, info)) for name, info in sorted(annotations.items())]
-        return describe(names, texts)
+        found = sorted(annotations.items())
+        return describe(names, [(name.removeprefix(prefix), partial(_read, archive, info)) for name, info in found])
 
     text = f"{file.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
     stamp = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from reverie.core.errors import RequestError
@@ -57,7 +58,7 @@ def folder_source(root: Path) -> Files:
         return _read(root / names[place])
 
     def described() -> Described:
-        return describe(names, [(name, _read(root / name)) for name, _, _ in found.annotations])
+        return describe(names, [(name, partial(_read, root / name)) for name, _, _ in found.annotations])
 
     settled = newest / 1e9 < time.time() - SETTLED
     return Files("folder", names, read, described, stamp.hexdigest(), settled, tuple(found.skipped))
@@ -98,6 +99,9 @@ def _sort_out(entry: os.DirEntry[str], prefix: str, depth: int, found: Found) ->
             if looks_like_image:
                 found.skipped.append(Skipped(name, "a pipe, socket or device, not a file"))
         elif entry.name in (METADATA, STYLEGAN):
+            if entry.is_symlink():  # its text would end up in captions: a folder speaks for itself only
+                found.skipped.append(Skipped(name, "a link, not followed"))
+                return
             found.annotations.append((name, about.st_size, about.st_mtime_ns))
         elif not looks_like_image:
             if len(found.others) < 3:
