@@ -174,6 +174,7 @@ def test_a_hostile_folder_gives_its_good_images_and_a_list_of_the_rest(tmp_path:
     assert reasons["text.jpg"] == "not an image"
     assert "more than" in reasons["bomb.png"]
     assert "cut.png" in reasons
+    assert all(note.isprintable() for note in dataset.notes)
     assert dataset.pool.broken == len(reasons) == (9 if hasattr(os, "mkfifo") else 4)
     if hasattr(os, "mkfifo"):
         assert "pipe" in reasons["pipe.png"]
@@ -198,6 +199,10 @@ def test_names_that_are_no_text(tmp_path: Path):
 
 def test_nothing_usable_is_a_clear_error(tmp_path: Path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "\x1b[2J.png").touch()
+    with pytest.raises(RequestError, match=r"\\x1b\[2J.png: empty file"):
+        opened(tmp_path / "empty", tmp_path)
+    (tmp_path / "empty" / "\x1b[2J.png").unlink()
     with pytest.raises(RequestError, match="it is empty"):
         opened(tmp_path / "empty", tmp_path)
     broken = tmp_path / "broken"

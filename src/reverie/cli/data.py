@@ -65,13 +65,15 @@ def _show(console: Console, report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from reverie.data.pool import shown
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(report):
         table.add_row(Text(name, style="bold"), Text(value))
     console.print(table)
     for title, lines in (
-        ("Not used", [f"{_plain(item.name)}: {_plain(item.reason)}" for item in report.skipped[:10]]),
-        ("Copies", [f"{_plain(copy)} of {_plain(first)}" for copy, first in report.copied]),
+        ("Not used", [str(item) for item in report.skipped[:10]]),
+        ("Copies", [f"{shown(copy)} of {shown(first)}" for copy, first in report.copied]),
         ("Advice", list(report.advice)),
     ):
         if lines:
@@ -82,8 +84,10 @@ def _show(console: Console, report: Report) -> None:
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     """Pairs of what is told and its value."""
+    from reverie.data.pool import shown
+
     dataset, looks = report.dataset, report.looks
-    facts = [("source", f"{_plain(dataset.config.source)} ({report.kind})"), ("rows", f"{len(dataset.pool):,}")]
+    facts = [("source", f"{shown(dataset.config.source)} ({report.kind})"), ("rows", f"{len(dataset.pool):,}")]
     if looks is not None:
         facts.append(("width", f"{looks.widths[0]} to {looks.widths[2]}, median {looks.widths[1]}"))
         facts.append(("height", f"{looks.heights[0]} to {looks.heights[2]}, median {looks.heights[1]}"))
@@ -91,7 +95,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("grey, transparent", f"{looks.grey:,}, {looks.alpha:,}"))
     for name, counts in (("classes", report.classes), ("domains", report.domains)):
         if counts:
-            listed = ", ".join(f"{_plain(key)} {count:,}" for key, count in list(counts.items())[:20])
+            listed = ", ".join(f"{shown(key)} {count:,}" for key, count in list(counts.items())[:20])
             least, most = min(counts.values()), max(counts.values())
             facts.append(
                 (name, f"{len(counts):,}, of {least:,} to {most:,} rows: {listed}" + " …" * (len(counts) > 20))
@@ -100,9 +104,3 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     facts.append(("not used", f"{report.broken:,}"))
     facts.append(("as trained on", f"{'x'.join(map(str, dataset.space.shape))}"))
     return [*facts, *(("", note) for note in dataset.notes)]
-
-
-def _plain(text: str) -> str:
-    """A name as it can be shown: file names may hold line breaks, terminal codes and bytes that are no text."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

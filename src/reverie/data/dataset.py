@@ -229,5 +229,5 @@ def _sides(pool: Pool, config: DataConfig) -> tuple[np.ndarray, str]:
 def _skipped_note(pool: Pool) -> tuple[str, ...]:
     if not pool.broken:
         return ()
-    first = "; ".join(f"{item.name}: {item.reason}" for item in pool.skipped[:3])
+    first = "; ".join(map(str, pool.skipped[:3]))
     return (f"{pool.broken:,} could not be used ({first}{' …' if pool.broken > 3 else ''})",)

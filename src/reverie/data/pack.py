@@ -83,7 +83,7 @@ def _open_files(source: Files, config: DataConfig, cache: Path, progress: Progre
 
 def nothing_left(source: str, skipped: tuple[Skipped, ...], broken: int) -> str:
     """The message where a source has no row that can be used: the first causes, and how many there are."""
-    first = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:3])
+    first = "; ".join(map(str, skipped[:3]))
     return f"no image in {source} can be read: {first}" + (f" … ({broken:,} in all)" if broken > 3 else "")
 
 

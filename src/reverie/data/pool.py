@@ -15,6 +15,15 @@ class Skipped(NamedTuple):
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{shown(self.name)}: {shown(self.reason)}"
+
+
+def shown(text: str) -> str:
+    """Text as it can be printed: file names may hold line breaks, terminal codes and bytes that are no text."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -34,7 +34,7 @@ def zip_source(file: Path) -> Files:
         raise RequestError(f"{file} is not a zip that can be read: {error}") from None
     images, annotations, skipped = _sort_out(archive)
     if not images:
-        first = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:3])
+        first = "; ".join(map(str, skipped[:3]))
         raise RequestError(f"no image in {file} can be read: {first}" if skipped else f"no images in {file}")
     prefix = _common_folder([*images, *annotations])
     places = sorted(images)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reverie.core.errors import RequestError
 from reverie.data.decode import MAX_BYTES, SUFFIXES
-from reverie.data.pool import Skipped
+from reverie.data.pool import Skipped, shown
 from reverie.data.source import Described, Files
 from reverie.data.sources.annotations import METADATA, STYLEGAN, describe
 
@@ -124,8 +124,9 @@ def _read(file: Path) -> bytes:
 
 def _nothing(root: Path, found: Found) -> str:
     if found.skipped:
-        first = "; ".join(f"{item.name}: {item.reason}" for item in found.skipped[:3])
+        first = "; ".join(map(str, found.skipped[:3]))
         return f"no image in {root} can be read: {first}"
     if found.others:
-        return f"no images in {root}, only other files ({', '.join(found.others)} …); images end in .png, .jpg, .webp …"
+        others = ", ".join(map(shown, found.others))
+        return f"no images in {root}, only other files ({others} …); images end in .png, .jpg, .webp …"
     return f"no images in {root}: it is empty"
