@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from test_data_decode import bomb, encoded
+from typer.testing import CliRunner
 
+from reverie.cli.data import data
 from reverie.core.errors import RequestError
 from reverie.data import DataConfig, open_data
 from reverie.data.dataset import Dataset
@@ -348,3 +351,21 @@ def test_a_damaged_zip_member_is_counted(tmp_path: Path):
     assert list(by_name(dataset)) == ["1.png"]
     assert "CRC" in dataset.skipped[0].reason
     assert any("metadata.jsonl cannot be read" in note for note in dataset.notes)
+
+
+def test_the_verb_reports_a_hostile_folder_without_speaking_to_the_terminal(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("REVERIE_CACHE", str(tmp_path / "cache"))
+    hostile(tmp_path / "set")
+    (tmp_path / "set" / "\x1b[2J[bold].png").touch()
+    app = typer.Typer()
+    app.command()(data)
+    sheet = tmp_path / "out" / "sheet.png"
+    result = CliRunner().invoke(app, [str(tmp_path / "set"), "size=16", "background=black", "-o", str(sheet)])
+    assert result.exit_code == 0, result.output
+    assert r"\x1b[2J[bold].png: empty file" in result.output
+    assert "\x1b" not in result.output
+    assert "3x16x16" in result.output
+    assert sheet.exists()
+    wrong = CliRunner().invoke(app, ["digits", "sise=3"])
+    assert isinstance(wrong.exception, RequestError)
+    assert "did you mean 'size'" in str(wrong.exception)

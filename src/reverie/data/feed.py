@@ -102,13 +102,13 @@ class Feed:
         images = rows.packed(places)
         margin = images.shape[-1] - size
         if margin:
-            corner = noise.fork("crop").integers(margin + 1, 2).numpy()
-            windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(2, 3))
-            images = windows[np.arange(len(images)), :, corner[:, 0], corner[:, 1]]
+            corners = noise.fork("crop").integers(margin + 1, 2).tolist()
+            pairs = zip(images, corners, strict=True)
+            images = np.stack([image[:, top : top + size, left : left + size] for image, (top, left) in pairs])
         if config.turn:
-            quarter = noise.fork("turn").integers(4).numpy()
-            images = np.stack([np.rot90(image, k, axes=(1, 2)) for image, k in zip(images, quarter, strict=True)])
+            quarters = noise.fork("turn").integers(4).tolist()
+            images = np.stack([np.rot90(image, k, axes=(1, 2)) for image, k in zip(images, quarters, strict=True)])
         if config.flip:
             mirrored = noise.fork("flip").integers(2).numpy().astype(bool)
-            images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
+            images[mirrored] = images[mirrored][..., ::-1]
         return images

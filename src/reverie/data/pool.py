@@ -59,7 +59,7 @@ class Pool:
         kind: of the source, in words.
         shape: of one row: ``(C, H, W)`` bytes, or ``(D,)`` floats.
         digests: uint8 ``[N, 16]``, a hash of each row's content as it stood in the source.
-        read: int64 ``[B]`` to rows ``[B, *shape]``.
+        read: int64 ``[B]`` to a fresh copy of rows ``[B, *shape]``.
         facts: labels, domains and tables.
         notes: what was decided, one line each.
         skipped: what gave no row (the first ones).
