@@ -164,6 +164,8 @@ def test_even_times_cover_every_batch_and_logit_normal_has_its_quantiles():
         assert (u - (torch.arange(128) + 0.5) / 128).abs().max() < 3 / 128
         assert u[0] > 0
         assert u[-1] < 1
+    golden = (math.sqrt(5) - 1) / 2
+    assert even(torch.tensor([5])).item() == pytest.approx(5 * golden % 1, abs=1e-6)
     t = logit_normal(torch.tensor([0.0228, 0.5, 0.8413]), location=0.2, scale=0.7)
     torch.testing.assert_close(torch.logit(t), torch.tensor([0.2 - 2 * 0.7, 0.2, 0.2 + 0.7]), rtol=1e-3, atol=1e-3)
 

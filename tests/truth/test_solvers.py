@@ -84,6 +84,18 @@ def test_deterministic_solvers_have_their_order_and_reach_the_data(path, solver,
     assert tolerance < (0.1 if order == 1 else 2e-3)
 
 
+def test_heuns_last_step_is_eulers_for_the_rows_that_end_there():
+    model = GaussianData(LinearBetas(), MEAN, COVARIANCE)
+    x, t = noise(3).normal(2).double(), torch.tensor([0.1, 0.5, 0.1]).double()
+    s = torch.tensor([0.0, 0.3, 0.0]).double()
+    together, _ = Heun().step(model, x, t, s, None, noise(3), ())
+    euler, _ = Euler().step(model, x, t, s, None, noise(3), ())
+    alone, _ = Heun().step(model, x[1:2], t[1:2], s[1:2], None, noise(1), ())
+    torch.testing.assert_close(together[[0, 2]], euler[[0, 2]])
+    torch.testing.assert_close(together[1:2], alone)
+    assert (together[1] - euler[1]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("path", PATHS, ids=IDS)
 def test_euler_in_straight_coordinates_takes_ddims_steps(path):
     model = GaussianData(path, MEAN, COVARIANCE)
@@ -171,13 +183,15 @@ def test_samples_do_not_depend_on_the_batch_split():
 
 @dataclass
 class ByLabel:
-    """A denoiser whose estimate tells the label: 10 (label + 1) + x_t, and which counts its calls."""
+    """A denoiser whose estimate tells the label: 10 (label + 1) + x_t, and which counts its calls and their rows."""
 
     path = Straight()
     calls = 0
+    rows = 0
 
     def denoise(self, x_t, t, condition=None):
         self.calls += 1
+        self.rows += len(x_t)
         label = condition.label if condition is not None else torch.full((len(x_t),), -1)
         return Dirac(x_t + 10.0 * (label[:, None] + 1))
 
@@ -191,6 +205,7 @@ def test_classifier_free_guidance_extrapolates_in_one_pass():
         mean = ClassifierFree(model, guidance).denoise(x_t, t, condition).mean
         torch.testing.assert_close(mean, x_t + guidance * gain)
         assert model.calls == 1
+        assert model.rows == (6 if guidance == 2.5 else 3)
     model = ByLabel()
     torch.testing.assert_close(ClassifierFree(model, 3.0).denoise(x_t, t, None).mean, x_t)
 
