@@ -1,0 +1,71 @@
+r"""DCGAN's discriminator: strided convolutions down to one logit.
+
+References:
+    | Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks
+    | (Radford, Metz and Chintala, 2016), Section 3
+    | https://arxiv.org/abs/1511.06434
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core.batch import Condition
+from reverie.core.space import Space
+from reverie.core.strict import Strict
+from reverie.nn.convolution import Convolution
+from reverie.nn.projection import ProjectedLogit
+from reverie.nn.residual import halvings
+
+
+class Config(Strict):
+    """DCGAN's discriminator.
+
+    Arguments:
+        width: channels after the first layer; doubled at each halving of the size.
+        max_width: the most channels anywhere.
+        norm: batch norm, or none.
+        label: the length of a label's vector.
+    """
+
+    width: int = Field(64, ge=1)
+    max_width: int = Field(512, ge=1)
+    norm: bool = True
+    label: int = Field(32, ge=1)
+
+
+class Network(nn.Module):
+    """Creates the discriminator: stride-2 4x4 convolutions, batch norm but at the input, leaky ReLU of slope 0.2.
+
+    Arguments:
+        config: its options.
+        space: images ``(C, H, W)``.
+    """
+
+    def __init__(self, config: Config, space: Space) -> None:
+        super().__init__()
+        channels, height, width = space.shape
+        self.sizes = halvings(height, width, stop=7)
+        steps = max(len(self.sizes) - 1, 1)
+        self.stride = stride = 2 if len(self.sizes) > 1 else 1
+        widths = [channels, *(min(config.width * 2**i, config.max_width) for i in range(steps))]
+        self.layers = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for i in range(steps):
+            norm = config.norm and i > 0
+            self.layers.append(Convolution(widths[i], widths[i + 1], 2 + stride, stride, 1, bias=not norm))
+            self.norms.append(nn.BatchNorm2d(widths[i + 1]) if norm else nn.Identity())
+        height, width = self.sizes[-1]
+        self.head = ProjectedLogit(widths[-1] * height * width, space.classes, config.label)
+        for layer in (*self.layers, self.head.logit):
+            nn.init.normal_(layer.weight, std=0.02)  # Section 4
+
+    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns logits ``[B]`` for images ``[B, C, H, W]`` in [-1, 1]."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            # An odd side gets a row or column of zeros, so that halving rounds up.
+            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)) if self.stride == 2 else x
+            x = F.leaky_relu(norm(layer(x)), 0.2)
+        return self.head(x.flatten(1), condition)

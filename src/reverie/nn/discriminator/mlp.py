@@ -1,0 +1,50 @@
+"""A discriminator of fully connected layers, for points and for comparison on images."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core.batch import Condition
+from reverie.core.space import Space
+from reverie.core.strict import Strict
+from reverie.nn.projection import ProjectedLogit
+
+
+class Config(Strict):
+    """Fully connected layers.
+
+    Arguments:
+        width: units of each hidden layer.
+        depth: hidden layers.
+        label: the length of a label's vector.
+    """
+
+    width: int = Field(256, ge=1)
+    depth: int = Field(3, ge=1)
+    label: int = Field(32, ge=1)
+
+
+class Network(nn.Module):
+    """Creates the discriminator.
+
+    Arguments:
+        config: its options.
+        space: images or points.
+    """
+
+    def __init__(self, config: Config, space: Space) -> None:
+        super().__init__()
+        widths = [space.size, *[config.width] * config.depth]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.head = ProjectedLogit(config.width, space.classes, config.label)
+
+    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns logits ``[B]`` for rows ``[B, *space.shape]``."""
+        h = x.flatten(1)
+        for layer in self.layers:
+            h = F.leaky_relu(layer(h), 0.2)
+        return self.head(h, condition)

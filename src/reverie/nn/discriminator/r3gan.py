@@ -1,0 +1,60 @@
+r"""R3GAN's discriminator, the mirror of its generator.
+
+References:
+    | The GAN is dead; long live the GAN! A Modern GAN Baseline (Huang et al., 2024), Section 4
+    | https://arxiv.org/abs/2501.05441
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from reverie.core.batch import Condition
+from reverie.core.space import Space
+from reverie.nn import bottleneck
+from reverie.nn.bottleneck import Bottleneck, Shrink, scaled
+from reverie.nn.convolution import Convolution
+from reverie.nn.projection import ProjectedLogit
+from reverie.nn.residual import halvings
+
+
+class Config(bottleneck.Config):
+    """R3GAN's discriminator; the options are those of ``reverie.nn.bottleneck``."""
+
+
+class Network(nn.Module):
+    """Creates the discriminator: residual stages, shrunk in between, then one weight for each place of each channel.
+
+    Arguments:
+        config: its options.
+        space: images ``(C, H, W)``.
+    """
+
+    def __init__(self, config: Config, space: Space) -> None:
+        super().__init__()
+        channels, height, width = space.shape
+        last = halvings(height, width, stop=7)[-1]
+        widths = config.widths(len(halvings(height, width, stop=7)))
+        depth = config.blocks * len(widths)
+        self.start = scaled(Convolution(channels, widths[0], 1, bias=False))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Bottleneck(width, config, depth) for _ in range(config.blocks))) for width in widths
+        )
+        self.shrink = Shrink()
+        self.changes = nn.ModuleList(
+            scaled(Convolution(a, b, 1, bias=False)) if a != b else nn.Identity() for a, b in pairwise(widths)
+        )
+        self.basis = nn.Parameter(torch.randn(widths[-1], *last) / math.sqrt(math.prod(last)))
+        self.head = ProjectedLogit(widths[-1], space.classes, config.label)
+        scaled(self.head.logit)
+
+    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns logits ``[B]`` for images ``[B, C, H, W]``."""
+        x = self.stages[0](self.start(x))
+        for change, stage in zip(self.changes, self.stages[1:], strict=True):
+            x = stage(change(self.shrink(x)))
+        return self.head((x.float() * self.basis).sum((2, 3)), condition)

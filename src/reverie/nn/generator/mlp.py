@@ -1,0 +1,54 @@
+"""A generator of fully connected layers, for points and for comparison on images."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core.batch import Condition
+from reverie.core.space import Space
+from reverie.core.strict import Strict
+from reverie.nn.label import LabelVector
+
+
+class Config(Strict):
+    """Fully connected layers.
+
+    Arguments:
+        width: units of each hidden layer.
+        depth: hidden layers.
+        label: the length of a label's vector, which is concatenated to z.
+    """
+
+    width: int = Field(256, ge=1)
+    depth: int = Field(3, ge=1)
+    label: int = Field(32, ge=1)
+
+
+class Network(nn.Module):
+    """Creates the generator; images leave through tanh, points as they are.
+
+    Arguments:
+        config: its options.
+        space: images or points.
+        latent: the length of z.
+    """
+
+    def __init__(self, config: Config, space: Space, latent: int) -> None:
+        super().__init__()
+        self.space = space
+        self.label = LabelVector(space.classes, config.label)
+        widths = [latent + self.label.width, *[config.width] * config.depth, space.size]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns rows ``[B, *space.shape]`` for z ``[B, latent]``."""
+        x = torch.cat([z, self.label(condition, len(z), z.device)], dim=1)
+        for layer in self.layers[:-1]:
+            x = F.leaky_relu(layer(x), 0.2)
+        x = self.layers[-1](x).float().view(-1, *self.space.shape)
+        return torch.tanh(x) if self.space.is_image else x
