@@ -1,0 +1,115 @@
+"""``evaluate``: measures a run with everything that its model and its data allow, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import reverie
+from reverie.core.capabilities import Bounds, LogProb
+from reverie.core.errors import RequestError
+from reverie.core.files import write_atomically
+from reverie.core.model import Model
+from reverie.core.run import Run
+from reverie.data.config import DataConfig
+from reverie.data.dataset import Dataset, open_data
+from reverie.evaluation import measures, pictures
+from reverie.evaluation.features.features import Features, choose_features
+from reverie.evaluation.figure import Figure
+from reverie.evaluation.measures import Drawn
+from reverie.training.build import load
+
+
+def evaluate(
+    run: str | Path | Run,
+    data: str | None = None,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    device: str = "auto",
+    batch: int = 256,
+    likelihood_rows: int = 1024,
+    cache: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measures a trained run, and writes ``report/report.json`` and pictures into it.
+
+    Arguments:
+        run: a run folder.
+        data: a source to measure against; the one it was trained on where None.
+        samples: how many to draw.
+        seed: of the samples and of whatever else is drawn.
+        device: where to sample; ``auto`` picks.
+        batch: rows computed at once; changes memory and speed only.
+        likelihood_rows: held-out rows whose likelihood is measured, at most.
+        cache: where trained features are kept; see ``reverie.data.cache``.
+        say: told what is going on, a line at a time.
+
+    Returns:
+        What ``report.json`` holds: ``figures`` by name, each with its value, its meaning and, where there is one, the
+        value that real held-out rows reach.
+
+    Raises:
+        RequestError: there is no trained model, or the data are of another shape.
+    """
+    if samples < 16:
+        raise RequestError(f"{samples} samples are too few to measure; ask for at least 16")
+    run = run if isinstance(run, Run) else Run.open(run)
+    model = load(run, device)
+    dataset = _data(run, model, data)
+    features = choose_features(dataset, None if cache is None else Path(cache), say)
+    say(f"drawing {samples:,} samples")
+    drawn = Drawn(model, features, samples, seed, batch)
+    run.report.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Figure] = {}
+    figures |= measures.distances(dataset, features, drawn, seed)
+    figures |= measures.recognition(dataset, features, drawn)
+    say("looking for the nearest training rows")
+    figures |= measures.memory(run, dataset, drawn)
+    if model.view(Bounds) is not None or model.view(LogProb) is not None:
+        say("measuring the likelihood of held-out rows")
+        figures |= measures.likelihood(model, dataset, seed, likelihood_rows)
+    say("timing")
+    figures |= measures.speed(model)
+    pictures.samples(run, drawn.first, dataset)
+    report = _report(run, model, dataset, features, figures, samples, seed)
+    write_atomically(run.report / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
+    return report
+
+
+def _data(run: Run, model: Model, data: str | None) -> Dataset:
+    config = dict(run.recipe.data)
+    if data is not None:
+        config["source"] = data
+    dataset = open_data(DataConfig.read(config, "data"))
+    if dataset.space.shape != model.space.shape:
+        raise RequestError(f"the data's rows are {dataset.space.shape}, the model's {model.space.shape}")
+    return dataset
+
+
+def _report(
+    run: Run, model: Model, dataset: Dataset, features: Features, figures: dict[str, Figure], samples: int, seed: int
+) -> dict[str, Any]:
+    recipe = run.recipe
+    return {
+        "reverie": reverie.__version__,
+        "run": run.folder.resolve().name,
+        "recipe": recipe.name,
+        "summary": recipe.summary,
+        "samples": samples,
+        "seed": seed,
+        "space": {**asdict(model.space), "shape": list(model.space.shape)},
+        "data": {
+            "source": dataset.config.source,
+            "hash": dataset.hash,
+            "train": len(dataset.train),
+            "held_out": len(dataset.held_out),
+            "classes": list(dataset.classes[:1000]),
+            "notes": list(dataset.notes),
+        },
+        "features": {"name": features.name, "size": features.size, "statement": features.statement},
+        "figures": {name: figure.to_json() for name, figure in figures.items()},
+    }

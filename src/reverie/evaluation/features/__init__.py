@@ -1,0 +1,1 @@
+"""Features: where distances between images mean something. Points are their own."""

@@ -1,0 +1,221 @@
+"""The run's page: one file with everything in it, to open, send or print."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from reverie.core.errors import RequestError
+from reverie.core.files import write_atomically
+from reverie.core.run import Run
+from reverie.core.space import Space
+from reverie.report.citations import bibtex, papers_of
+from reverie.report.curves import draw, read_curves, short
+from reverie.report.filmstrip import filmstrip
+
+SPEED = ("images_per_second", "seconds_alone", "parameters")
+
+
+def write_page(run: str | Path | Run) -> Path:
+    """Writes ``report/report.html`` from what ``evaluate`` found.
+
+    Arguments:
+        run: a run folder.
+
+    Raises:
+        RequestError: the run has not been evaluated.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    found = run.report / "report.json"
+    if not found.is_file():
+        raise RequestError(f"{run.folder} has not been evaluated: reverie evaluate {run.folder}")
+    report: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    space = Space(**{**report["space"], "shape": tuple(report["space"]["shape"])})
+    body = "\n".join(
+        [
+            _header(run, report),
+            _samples(run, report, space),
+            _figures("Measured", "", {k: v for k, v in report["figures"].items() if k not in SPEED}),
+            _neighbours(run),
+            _film(run, space),
+            _curves(run),
+            _figures("Speed", "", {k: v for k, v in report["figures"].items() if k in SPEED}),
+            _provenance(run, report),
+        ]
+    )
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(report['run'])}</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>\n{body}\n"
+        f"<footer>Written by Reverie {escape(report['reverie'])}.</footer>\n</main>\n</body>\n</html>\n"
+    )
+    out = run.report / "report.html"
+    write_atomically(out, page.encode())
+    return out
+
+
+def _header(run: Run, report: dict[str, Any]) -> str:
+    data, trained = report["data"], _last(run.journal(), "done", "checkpoint", "log")
+    log = _last(run.journal(), "log")
+    facts = [
+        ("model", report["recipe"]),
+        ("data", data["source"]),
+        ("rows", f"{data['train']:,} to train on, {data['held_out']:,} held out"),
+        ("size", " × ".join(map(str, report["space"]["shape"]))),
+    ]
+    if report["space"]["classes"]:
+        facts.append(("classes", f"{report['space']['classes']:,}"))
+    if log:
+        facts.append(("seen", f"{log['images']:,} images"))
+    if trained and "seconds" in trained:
+        facts.append(("trained", duration(trained["seconds"])))
+    items = "".join(f"<li>{escape(name)} <b>{escape(str(value))}</b></li>" for name, value in facts)
+    summary = report["summary"]
+    summary = f"{summary[:1].upper()}{summary[1:]}."
+    return (
+        f'<header>\n<h1>{escape(report["run"])}</h1>\n<p class="soft">{escape(summary)}</p>\n'
+        f'<ul class="facts">{items}</ul>\n</header>'
+    )
+
+
+def _samples(run: Run, report: dict[str, Any], space: Space) -> str:
+    picture = run.report / "samples.png"
+    if not picture.is_file():
+        return ""
+    if space.is_image:
+        text = f"The first 64 samples of seed {report['seed']}, none left out."
+        return f'<h2>Samples</h2>\n<p class="soft">{text}</p>\n<figure class="frame">{_image(picture)}</figure>'
+    data = _image(run.report / "data.png", "the data") + "<figcaption>data</figcaption>"
+    drawn = _image(picture, "the samples") + "<figcaption>samples</figcaption>"
+    return f'<h2>Samples</h2>\n<div class="pair"><figure>{drawn}</figure><figure>{data}</figure></div>'
+
+
+def _neighbours(run: Run) -> str:
+    above, below = run.report / "neighbours-samples.png", run.report / "neighbours-training.png"
+    if not above.is_file() or not below.is_file():
+        return ""
+    return (
+        "<h2>Nearest training images</h2>\n"
+        '<p class="soft">Below each sample stand the training images closest to it in pixels, the closest first. '
+        "A sample that equals one of them was copied; one that does not was made.</p>\n"
+        f'<figure class="frame"><figcaption>samples</figcaption>{_image(above, "samples")}'
+        f"<figcaption>their nearest training images</figcaption>{_image(below, 'nearest training images')}</figure>"
+    )
+
+
+def _film(run: Run, space: Space) -> str:
+    strip = filmstrip(run, space)
+    if strip is None:
+        return ""
+    moments = "".join(f"<span>{short(images)}</span>" for images in strip.images)
+    what = (
+        "Each row is one noise, sampled again and again"
+        if space.is_image
+        else "The same noise, sampled again and again"
+    )
+    return (
+        f'<h2>As training went</h2>\n<p class="soft">{what}; below: images seen so far.</p>\n'
+        f'<figure class="frame">{_image(strip.picture, "samples during training")}'
+        f'<div class="moments">{moments}</div></figure>'
+    )
+
+
+def _curves(run: Run) -> str:
+    curves = read_curves(run.journal())
+    if not curves:
+        return ""
+    figures = "".join(f"<figure><figcaption>{escape(c.name)}</figcaption>{draw(c)}</figure>" for c in curves)
+    return (
+        '<h2>Curves</h2>\n<p class="soft">Over images seen. The axis leaves out how the first twentieth began.</p>\n'
+        f'<div class="curves">{figures}</div>'
+    )
+
+
+def _figures(title: str, text: str, figures: dict[str, dict[str, Any]]) -> str:
+    if not figures:
+        return ""
+    return f'<h2>{title}</h2>\n{text}<div class="cards">{"".join(map(_card, figures.values()))}</div>'
+
+
+def _card(figure: dict[str, Any]) -> str:
+    arrow = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
+    number, unit = readable(figure["value"], figure["unit"])
+    real = ""
+    if figure["real"] is not None:
+        value, same = readable(figure["real"], figure["unit"])
+        real = f'<div class="real">real rows: {escape(value)} {escape(same)}</div>'
+    return (
+        f'<div class="card"><h3>{escape(figure["title"])}<span>{arrow}</span></h3>'
+        f'<div class="value">{escape(number)}<span class="unit">{escape(unit)}</span></div>{real}'
+        f"<p>{escape(figure['meaning'])}</p><small>{escape(figure['note'])}</small></div>"
+    )
+
+
+def readable(value: float, unit: str) -> tuple[str, str]:
+    """A figure's number and unit as shown: shares in percent, counts in full, the rest in three or four digits."""
+    if unit == "share":
+        return f"{100 * value:.1f}", "%"
+    if unit == "s" and value < 1:
+        return f"{1000 * value:.3g}", "ms"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}", unit
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}", unit
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``4 min 10 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest if not hours else 0, "s")]
+    return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"
+
+
+def _provenance(run: Run, report: dict[str, Any]) -> str:
+    recipe = run.recipe
+    notes = "".join(f"<li>{escape(note)}</li>" for note in report["data"]["notes"])
+    papers = [bibtex(paper) for paper in recipe.papers] + [bibtex(paper) for paper in papers_of(report["figures"])]
+    entries = "\n\n".join(papers)
+    follows = f"<p>It follows {escape(recipe.follows)}.</p>\n" if recipe.follows else ""
+    return (
+        f"<h2>How it was made</h2>\n{follows}"
+        f"<p>Distances are on {escape(report['features']['statement'])}.</p>\n"
+        f"<details><summary>Data</summary><ul>{notes}</ul>"
+        f"<small>hash {escape(report['data']['hash'])}</small></details>\n"
+        f"<details><summary>Recipe (<code>reverie train recipe.yaml</code> repeats the run)</summary>"
+        f"<pre>{escape(run.recipe_file.read_text(encoding='utf-8'))}</pre></details>\n"
+        f"<details><summary>Citations</summary><pre>{escape(entries)}</pre></details>"
+    )
+
+
+def _image(picture: Path | Image.Image, alt: str = "samples") -> str:
+    """A picture inside the page itself; small ones are shown with their pixels as squares."""
+    if isinstance(picture, Path):
+        if not picture.is_file():
+            return ""
+        content = picture.read_bytes()
+        with Image.open(io.BytesIO(content)) as opened:
+            size = opened.size
+    else:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", optimize=True)
+        content, size = buffer.getvalue(), picture.size
+    data = base64.b64encode(content).decode()
+    look = ' class="pixels"' if size[0] < 1032 else ""
+    return f'<img{look} width="{size[0]}" height="{size[1]}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _last(events: Iterable[dict[str, Any]], *names: str) -> dict[str, Any] | None:
+    """The last event of one of the names."""
+    last = None
+    for event in events:
+        if event.get("event") in names:
+            last = event
+    return last

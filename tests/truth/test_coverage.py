@@ -1,0 +1,58 @@
+"""Precision, recall, density and coverage against a set made by hand and a count of every pair."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from reverie.core.errors import RequestError
+from reverie.evaluation import coverage as module
+from reverie.evaluation.coverage import coverage, radii
+from reverie.evaluation.recognition import class_shares, confident, recognised
+
+
+def by_every_pair(real: Tensor, fake: Tensor, k: int) -> list[float]:
+    """Naeem et al., Equations 3 to 5, one pair at a time."""
+
+    def ball(points: Tensor, i: int) -> float:
+        return sorted(float((points[i] - p).norm()) for j, p in enumerate(points) if j != i)[k - 1]
+
+    in_real = [[float((x - y).norm()) < ball(real, j) for j, y in enumerate(real)] for x in fake]
+    in_fake = [[float((x - y).norm()) < ball(fake, i) for i, x in enumerate(fake)] for y in real]
+    return [
+        sum(map(any, in_real)) / len(fake),
+        sum(map(any, in_fake)) / len(real),
+        sum(map(sum, in_real)) / (k * len(fake)),
+        sum(any(row[j] for row in in_real) for j in range(len(real))) / len(real),
+    ]
+
+
+def test_points_on_a_line() -> None:
+    # Real balls (k = 1): 0±1, 1±1, 3±2, 10±7. Samples: 0.5 is in the first two; 6 in 10's; 30 in none.
+    real, fake = torch.tensor([[0.0], [1.0], [3.0], [10.0]]), torch.tensor([[0.5], [6.0], [30.0]])
+    assert torch.equal(radii(real, 1), torch.tensor([1.0, 1.0, 2.0, 7.0]))
+    found = coverage(real, fake, k=1)
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.density == pytest.approx(3 / 3)
+    assert found.coverage == pytest.approx(3 / 4)
+    assert found.recall == pytest.approx(4 / 4)  # 0.5±5.5 holds 0, 1 and 3; 6±5.5 holds 10
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_equals_the_count_of_every_pair(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 7)  # several blocks, the last one short
+    generator = torch.Generator().manual_seed(k)
+    real = torch.randn(30, 3, generator=generator, dtype=torch.float64)
+    fake = torch.randn(25, 3, generator=generator, dtype=torch.float64) * 0.7 + 0.3
+    assert list(coverage(real, fake, k)) == pytest.approx(by_every_pair(real, fake, k))
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(RequestError, match="more than 5"):
+        coverage(torch.randn(5, 2), torch.randn(50, 2))
+
+
+def test_recognition_by_hand() -> None:
+    logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 9.0], [9.0, 0.0, 0.0]])
+    assert recognised(logits, torch.tensor([0, 1, 1, -1])) == pytest.approx(2 / 3)  # the unlabelled row is left out
+    assert class_shares(logits).tolist() == [0.5, 0.25, 0.25]
+    assert confident(logits) == pytest.approx(3 / 4)

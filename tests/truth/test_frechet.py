@@ -1,0 +1,67 @@
+"""The Fréchet distance against closed forms for Gaussians and against the matrix square root."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from reverie.evaluation.frechet import Moments, frechet_distance, gaussian_distance
+
+F64 = torch.float64
+
+
+def by_square_root(one: np.ndarray, two: np.ndarray) -> float:
+    """The formula as Heusel et al. print it, with scipy's general matrix square root."""
+    root = scipy.linalg.sqrtm(np.cov(one.T) @ np.cov(two.T)).real
+    apart = ((one.mean(0) - two.mean(0)) ** 2).sum()
+    return float(apart + np.trace(np.cov(one.T) + np.cov(two.T) - 2 * root))
+
+
+def test_equals_the_matrix_square_root() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(400, 12)) @ rng.normal(size=(12, 12)) + 1
+    two = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 12)) - 0.5
+    found = frechet_distance(Moments(12).add(torch.from_numpy(one)), Moments(12).add(torch.from_numpy(two)))
+    assert found == pytest.approx(by_square_root(one, two), rel=1e-9)
+
+
+def test_moments_equal_numpy_whatever_the_batches() -> None:
+    rows = np.random.default_rng(1).normal(size=(333, 5)) * 1e-3 + 1e4  # a mean far larger than the spread
+    moments = Moments(5)
+    for part in np.split(rows, [1, 7, 200]):
+        moments.add(torch.from_numpy(part))
+    assert moments.count == 333
+    np.testing.assert_allclose(moments.mean.numpy(), rows.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(moments.covariance.numpy(), np.cov(rows.T), rtol=1e-7, atol=1e-13)
+
+
+def test_closed_forms() -> None:
+    zero, eye = torch.zeros(3, dtype=F64), torch.eye(3, dtype=F64)
+    shift = torch.tensor([3.0, 0.0, 4.0], dtype=F64)
+    assert gaussian_distance(zero, eye, shift, eye) == pytest.approx(25.0)
+    # Commuting covariances: the sum of squared differences of standard deviations.
+    one, two = (
+        torch.diag(torch.tensor([1.0, 4.0, 9.0], dtype=F64)),
+        torch.diag(torch.tensor([4.0, 4.0, 1.0], dtype=F64)),
+    )
+    assert gaussian_distance(zero, one, zero, two) == pytest.approx(1.0 + 0.0 + 4.0)
+    assert gaussian_distance(shift, one, shift, one) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_fewer_rows_than_features() -> None:
+    # Rank-deficient covariances. Points on two lines at right angles: nothing is shared, so the traces add up.
+    line = torch.linspace(-1, 1, 5, dtype=F64)[:, None]
+    one = Moments(40).add(line * torch.eye(40, dtype=F64)[0])
+    two = Moments(40).add(2 * line * torch.eye(40, dtype=F64)[1])
+    assert frechet_distance(one, two) == pytest.approx(float(one.covariance.trace() + two.covariance.trace()))
+    # And a set against itself is at distance 0, where the general square root goes wrong or complex.
+    rows = torch.randn(10, 40, dtype=F64, generator=torch.Generator().manual_seed(0))
+    assert frechet_distance(Moments(40).add(rows), Moments(40).add(rows)) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_rotated_lines_equal_the_distance_of_their_best_transport() -> None:
+    # Two one-dimensional Gaussians in the plane, at 60 degrees: d^2 = a^2 + b^2 - 2 a b cos 60.
+    u, v = torch.tensor([1.0, 0.0], dtype=F64), torch.tensor([0.5, 0.75**0.5], dtype=F64)
+    zero = torch.zeros(2, dtype=F64)
+    found = gaussian_distance(zero, 4 * torch.outer(u, u), zero, 9 * torch.outer(v, v))
+    assert found == pytest.approx(4 + 9 - 2 * 2 * 3 * 0.5)
