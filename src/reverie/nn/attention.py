@@ -25,15 +25,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         | Attention Is All You Need (Vaswani et al., 2017)
         | https://arxiv.org/abs/1706.03762
     """
+    if q.device.type == "cpu" and not only_first_derivatives():
+        return _composed(q, k, v)  # torch's CPU kernel has no forward mode
     # On CPUs the backward of torch's bfloat16 kernel is slower than matrix products, and so is its forward in
     # heads narrower than 16.
-    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[-1] < 16)
-    if slow and only_first_derivatives():
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[-1] < 16):
         rows, heads, length, d = q.shape
         flat = [part.reshape(rows * heads, length, d) for part in (q, k, v)]
         y: Tensor = _Attend.apply(*flat)
         return y.view(rows, heads, length, d)
     return F.scaled_dot_product_attention(q, k, v)
+
+
+def _composed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same in differentiable matrix products."""
+    return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1) @ v
 
 
 class _Attend(torch.autograd.Function):
@@ -51,8 +57,7 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v = ctx.saved_tensors
         if torch.is_grad_enabled():  # someone differentiates twice: let torch do it
-            y = torch.softmax(q @ k.transpose(1, 2) * q.shape[-1] ** -0.5, dim=-1) @ v
-            return torch.autograd.grad(y, (q, k, v), grad, create_graph=True)
+            return torch.autograd.grad(_composed(q, k, v), (q, k, v), grad, create_graph=True)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for part in _chunks(q):
             p = _weights(q[part], k[part])

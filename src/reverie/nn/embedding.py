@@ -22,15 +22,16 @@ def fourier_features(t: Tensor, width: int, scale: float = 1000.0) -> Tensor:
         scale: what times are multiplied by, so that [0, 1] covers DDPM's 1000 steps.
 
     Returns:
-        ``[B, width]``, float32.
+        ``[B, width]``, float32 (float64 for times in float64).
 
     References:
         | Attention Is All You Need (Vaswani et al., 2017), Section 3.5
         | https://arxiv.org/abs/1706.03762
     """
     half = width // 2
-    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000.0) / half))
-    angles = scale * t.float()[:, None] * frequencies
+    t = t.to(torch.promote_types(t.dtype, torch.float32))
+    frequencies = torch.exp(torch.arange(half, device=t.device, dtype=t.dtype) * (-math.log(10000.0) / half))
+    angles = scale * t[:, None] * frequencies
     return torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
 
 
@@ -54,7 +55,8 @@ class ConditionEmbedding(nn.Module):
     def forward(self, t: Tensor, condition: Condition | None) -> Tensor:
         """Returns ``[B, width]`` in float32, whatever autocast says: it is small, and times need the digits."""
         with torch.autocast(t.device.type, enabled=False):
-            vector: Tensor = self.time(fourier_features(t, self.features))
+            features = fourier_features(t, self.features)
+            vector: Tensor = self.time(features.to(next(self.time.parameters()).dtype))
             if self.label is not None:
                 label = None if condition is None else condition.label
                 if label is None:

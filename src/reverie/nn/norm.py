@@ -42,7 +42,8 @@ def norm_act(x: Tensor, scale: Tensor, shift: Tensor, groups: int, activate: boo
 
 def _composed(x: Tensor, scale: Tensor, shift: Tensor, groups: int, activate: bool) -> Tensor:
     """The same in torch's own operations."""
-    x_hat = F.group_norm(x, groups, eps=EPS)
+    # Under transforms torch takes group_norm apart in a way that fails in channels_last.
+    x_hat = F.group_norm(x if only_first_derivatives() else x.contiguous(), groups, eps=EPS)
     z = torch.addcmul(_over_places(shift, x), x_hat.to(x.dtype), _over_places(scale, x))
     return F.silu(z) if activate else z
 

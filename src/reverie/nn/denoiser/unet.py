@@ -130,10 +130,9 @@ class Network(nn.Module):
         """Returns ``[B, C, H, W]`` from x ``[B, C, H, W]`` and times ``[B]`` in [0, 1]."""
         vector = self.embedding(t, condition)
         h, skips = self.encode(x, vector)
-        flat = [skip for level in skips for skip in level]
         if residuals:
-            sums = iter([skip + residual for skip, residual in zip(flat, residuals, strict=True)])
-            skips = [[next(sums) for _ in level] for level in skips]
+            rest = iter(residuals)
+            skips = [[skip + next(rest) for skip in level] for level in skips]
         h = self.middle_2(self.middle_1(h, vector), vector)
         h = self.decode(h, skips, vector)
         y: Tensor = self.head(self.norm(h))
