@@ -1,0 +1,227 @@
+"""The GAN's two losses and its networks against what their papers say of them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reverie.core.batch import Batch, Condition
+from reverie.core.catalog import find
+from reverie.core.choice import Choice
+from reverie.core.errors import RequestError
+from reverie.core.noise import KeyedNoise
+from reverie.core.player import Progress, Turn
+from reverie.core.space import Space
+from reverie.models.gan.gan import GAN, Config
+from reverie.nn.bottleneck import Shrink, enlarge
+from reverie.nn.discriminator import dcgan as dcgan_discriminator
+from reverie.nn.discriminator import r3gan as r3gan_discriminator
+from reverie.nn.generator import dcgan as dcgan_generator
+from reverie.nn.generator import r3gan as r3gan_generator
+
+SMALL = {"width": 8, "max_width": 16}
+SPACE = Space((1, 12, 12))
+
+
+def gan(network: str = "r3gan", space: Space = SPACE, objective: str = "relativistic", **options: object) -> GAN:
+    torch.manual_seed(0)
+    choice = Choice(name=network, options=SMALL if network != "mlp" else {"width": 16})
+    model = GAN(Config(latent=6, objective=objective, generator=choice, discriminator=choice, **options), space, {})
+    for weight in model.parameters():  # residual branches start at zero, and would hide what is inside
+        weight.data.add_(0.05 * torch.randn_like(weight))
+    return model.train()
+
+
+def rows(count: int, space: Space = SPACE, first: int = 0) -> Batch:
+    ids = torch.arange(first, first + count)
+    label = ids % space.classes if space.classes else None
+    x = KeyedNoise(1, ids, "x").uniform(*space.shape) * 2 - 1
+    return Batch(x, Condition(label=label), ids, ids)
+
+
+def turn(batch: Batch, index: int = 0, seed: int = 0) -> Turn:
+    return Turn(batch, KeyedNoise(seed, batch.ids), Progress(), index)
+
+
+def gradients(loss: Tensor, module: nn.Module) -> Tensor:
+    found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+    assert all(g is not None for g in found)
+    return torch.cat([g.flatten() for g in found if g is not None])
+
+
+def test_r3gan_losses_written_out() -> None:
+    """Equations 2 and 3, with torch's own convolutions' derivatives checked in test_penalties."""
+    model, batch = gan(penalties={"r1": 3.0, "r2": 0.7}), rows(4)
+    terms = model.discriminator_loss(turn(batch)).terms
+    fakes = model.generator(KeyedNoise(0, batch.ids).fork("z").normal(6)).detach()
+    real_x, fake_x = batch.x.clone().requires_grad_(), fakes.clone().requires_grad_()
+    real, fake = model.discriminator(real_x), model.discriminator(fake_x)
+    squares = [torch.autograd.grad(d.sum(), x)[0].square().sum() / 4 for d, x in ((real, real_x), (fake, fake_x))]
+    assert torch.allclose(terms["adversarial"], torch.log1p(torch.exp(-(real - fake))).mean())
+    assert torch.allclose(terms["r1"], 3.0 / 2 * squares[0])
+    assert torch.allclose(terms["r2"], 0.7 / 2 * squares[1])
+    loss = model.generator_loss(turn(batch)).terms["adversarial"]
+    assert torch.allclose(loss, torch.log1p(torch.exp(-(fake - real))).mean())
+
+
+@pytest.mark.parametrize("objective", ["non-saturating", "relativistic"])
+def test_shared_fakes_give_the_generator_the_same_gradient(objective: str) -> None:
+    model, batch = gan(objective=objective), rows(4)
+    model.generator.requires_grad_(False)
+    model.discriminator_loss(turn(batch)).terms["adversarial"].backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.generator.parameters())
+    assert all(p.grad is not None for p in model.discriminator.parameters())
+    model.generator.requires_grad_()
+    model.discriminator.requires_grad_(False)
+    assert "fakes" in batch.scratch
+    shared = gradients(model.generator_loss(turn(batch)).terms["adversarial"], model.generator)
+    assert not batch.scratch
+    alone = gradients(model.generator_loss(turn(batch)).terms["adversarial"], model.generator)
+    assert torch.allclose(shared, alone, atol=1e-7)
+    model.discriminator_loss(turn(rows(4), index=1))
+    assert not batch.scratch, "later turns' fakes would be of an older generator"
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_two_micro_batches_are_one_batch(player: str) -> None:
+    model, batch = gan(penalties={"r1": 1.0, "r2": 1.0}), rows(6)
+    halves = [replace(rows(3), x=batch.x[:3]), replace(rows(3, first=3), x=batch.x[3:])]
+    losses = []
+    for part in (batch, *halves):
+        loss = model.discriminator_loss(turn(part)) if player == "discriminator" else model.generator_loss(turn(part))
+        losses.append(gradients(torch.stack(list(loss.terms.values())).sum(), getattr(model, player)))
+    whole, first, second = losses
+    assert torch.allclose(whole, (first + second) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_batch_norm_sees_real_and_generated_rows_apart() -> None:
+    space = Space((1, 16, 16))
+    model, batch = gan("dcgan", space, objective="non-saturating"), rows(8, space)
+    figures = [model.discriminator_loss(turn(batch, seed=seed)).figures for seed in (0, 1)]
+    assert figures[0]["fake"] != figures[1]["fake"]
+    assert torch.equal(figures[0]["real"], figures[1]["real"]), "fakes reached the statistics of real rows"
+    fakes = model.generator(KeyedNoise(0, batch.ids).fork("z").normal(6))
+    together = model.discriminator(torch.cat([batch.x, fakes]))[:8].mean()
+    assert not torch.allclose(together, figures[0]["real"], rtol=1e-3)
+
+
+def test_dcgan_is_built_as_the_paper_says() -> None:
+    """Batch norm but at G's output and D's input, ReLU against leaky ReLU of slope 0.2, stride 2 and no pooling."""
+    space = Space((3, 64, 64))
+    generator = dcgan_generator.Network(dcgan_generator.Config(), space, latent=100)
+    critic = dcgan_discriminator.Network(dcgan_discriminator.Config(), space)
+    assert generator.sizes == [(4, 4), (8, 8), (16, 16), (32, 32), (64, 64)]
+    assert [layer.weight.shape[0] for layer in generator.layers] == [512, 256, 128, 64]
+    assert [len(norm.weight) for norm in generator.norms] == [512, 256, 128, 64]  # before each layer, none after
+    assert isinstance(critic.norms[0], nn.Identity)
+    assert [len(norm.weight) for norm in critic.norms[1:]] == [128, 256, 512]
+    assert all(layer.stride == (2, 2) for layer in [*generator.layers, *critic.layers])
+    digits = dcgan_generator.Network(dcgan_generator.Config(), Space((1, 28, 28)), latent=100)
+    assert digits.sizes == [(7, 7), (14, 14), (28, 28)]
+
+    plain = {"norm": False}
+    critic = dcgan_discriminator.Network(dcgan_discriminator.Config(width=1, **plain), Space((1, 8, 8)))
+    critic.layers[0].weight.data.zero_()
+    critic.head.logit.weight.data.fill_(1.0)
+    for bias, slope in ((2.0, 1.0), (-2.0, 0.2)):
+        critic.layers[0].bias.data.fill_(bias)
+        assert critic(torch.zeros(1, 1, 8, 8)).item() == pytest.approx(16 * bias * slope)
+
+
+def test_recipes_have_the_papers_constants() -> None:
+    dcgan, r3gan = find("dcgan").body, find("r3gan").body
+    assert dcgan["train"]["batch"] == 128
+    for player in ("generator", "discriminator"):
+        assert dcgan["model"][f"{player}_optimizer"]["betas"][0] == 0.5
+        assert r3gan["model"][f"{player}_optimizer"]["betas"][0] == 0.0
+    assert r3gan["model"]["objective"] == "relativistic"
+    assert r3gan["model"]["penalties"]["r1"] == r3gan["model"]["penalties"]["r2"]
+
+
+def test_untrained_r3gan_is_a_linear_map() -> None:
+    """Residual branches end in zeros, so G and D start without their nonlinearities; nothing is squashed at the end."""
+    torch.manual_seed(0)
+    space = Space((3, 17, 20))
+    generator = r3gan_generator.Network(r3gan_generator.Config(**SMALL), space, latent=5)
+    critic = r3gan_discriminator.Network(r3gan_discriminator.Config(**SMALL), space)
+    a, b = torch.randn(2, 4, 5)
+    assert torch.allclose(generator(2 * a - 3 * b), 2 * generator(a) - 3 * generator(b), atol=1e-4)
+    x, y = torch.randn(2, 4, 3, 17, 20)
+    assert torch.allclose(critic(2 * x - 3 * y), 2 * critic(x) - 3 * critic(y), atol=1e-4)
+
+
+def test_r3gan_blocks_are_grouped_bottlenecks() -> None:
+    config = r3gan_generator.Config(width=32, max_width=64, blocks=2, group=16, expansion=2)
+    network = r3gan_generator.Network(config, Space((1, 28, 28)), latent=5)
+    block = network.stages[-1][0]
+    assert network.basis.shape == (64, 7, 7)
+    assert [tuple(layer.weight.shape) for layer in (block.expand, block.mix, block.reduce)] == [
+        (64, 32, 1, 1),
+        (64, 16, 3, 3),
+        (32, 64, 1, 1),
+    ]
+    assert not any(isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) for m in network.modules())
+    # Fixup: deviation gain / sqrt(fan in) * L^(-1/4) for the L = 6 blocks, zero for the last layer.
+    expected = (2 / 1.04) ** 0.5 / (16 * 9) ** 0.5 * 6**-0.25
+    assert block.mix.weight.std().item() == pytest.approx(expected, rel=0.05)
+    assert not block.reduce.weight.any()
+
+
+def test_resampling_against_torchs_antialiased_filter() -> None:
+    x = torch.randn(2, 3, 12, 10)
+    reference = F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)
+    assert torch.allclose(Shrink()(x)[:, :, 1:-1, 1:-1], reference[:, :, 1:-1, 1:-1], atol=1e-6)
+    y = torch.zeros(2, 3, 6, 5)
+    y[:, :, 1:-1, 1:-1] = torch.randn(2, 3, 4, 3)  # away from the border, where padding differs
+    assert torch.allclose((enlarge(y, (12, 10)) * x).sum(), 4 * (y * Shrink()(x)).sum(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", ["dcgan", "r3gan", "mlp"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 9, 30), (1, 5, 5)])
+def test_any_size_of_image(network: str, shape: tuple[int, ...]) -> None:
+    model = gan(network, Space(shape)).eval()
+    x = model.decode((torch.randn(3, 6),))
+    assert x.shape == (3, *shape)
+    assert model.score(x).shape == (3,)
+    if network != "r3gan":
+        assert x.abs().max() <= 1
+
+
+@pytest.mark.parametrize("network", ["dcgan", "r3gan", "mlp"])
+def test_labels_reach_both_networks(network: str) -> None:
+    space = Space((1, 12, 12), classes=3)
+    model = gan(network, space).eval()
+    z, x = torch.randn(1, 6).expand(3, 6), torch.randn(1, 1, 12, 12).expand(3, 1, 12, 12)
+    label = torch.arange(3)
+    images, logits = model.decode((z, label[:, None])), model.score(x, Condition(label=label))
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(images[i], images[j], atol=1e-5)
+        assert not torch.allclose(logits[i], logits[j], atol=1e-5)
+    unknown = model.score(x, Condition(label=torch.full((3,), -1)))
+    assert torch.equal(unknown, model.score(x))
+    loss = model.discriminator_loss(turn(rows(6, space)))
+    assert torch.isfinite(loss.terms["adversarial"])
+
+
+def test_labels_that_are_not_asked_for_are_drawn_evenly() -> None:
+    space = Space((1, 12, 12), classes=3)
+    model, noise = gan("mlp", space).eval(), KeyedNoise(0, torch.arange(3000))
+    seen: list[Tensor] = []
+    model.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].label))
+    model.sample(noise)
+    assert torch.bincount(seen[0]).tolist() == pytest.approx([1000] * 3, abs=100)
+    asked = torch.where(torch.arange(3000) < 1500, 2, -1)
+    model.sample(KeyedNoise(0, torch.arange(3000)), Condition(label=asked))
+    assert bool((seen[1][:1500] == 2).all())
+    assert torch.equal(seen[1][1500:], seen[0][1500:])
+
+
+def test_unknown_names_in_a_recipe() -> None:
+    with pytest.raises(RequestError, match="did you mean 'hinge'"):
+        Config.read({"objective": "hing"}, "model")
+    with pytest.raises(RequestError, match="no penalty 'r3'"):
+        Config.read({"penalties": {"r3": 1.0}}, "model")
+    with pytest.raises(RequestError, match="latent"):
+        Config.read({"latent": 0}, "model")
