@@ -180,7 +180,9 @@ def test_protocol(kind):
     assert torch.equal(net(x, t), dropped)
     assert torch.equal(net(x, t, Condition()), dropped)
     assert torch.equal(y[1], dropped[1])
-    assert (y[0] - dropped[0]).norm() > 1e-3 * y[0].norm()
+    for known in range(4):
+        y = net(x, t, Condition(label=torch.full_like(label, known)))
+        assert ((y - dropped).flatten(1).norm(dim=1) > 1e-3 * y.flatten(1).norm(dim=1)).all()
     assert (net(x, t + 0.01) - dropped).norm() > 1e-4 * dropped.norm()
 
 

@@ -49,7 +49,7 @@ class ConditionEmbedding(nn.Module):
         self.features = features
         self.classes = space.classes
         self.time = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
-        # The last row stands for "unknown": index -1 finds it.
+        # One row more than classes: the last stands for "unknown".
         self.label = nn.Embedding(space.classes + 1, width) if space.classes else None
 
     def forward(self, t: Tensor, condition: Condition | None) -> Tensor:
