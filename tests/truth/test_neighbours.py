@@ -57,11 +57,13 @@ def test_pixel_blocks_are_all_rows_in_order() -> None:
 
 
 class Uniform(Model):
-    """log p(x) = log 1/2 for each value in [-1, 1], 0 outside: what uniform bytes have once they are spread."""
+    """The uniform density over the bins of bytes; 0 outside, and where every value still lies on its level."""
 
     def log_prob(self, x: torch.Tensor, condition: Condition | None = None) -> torch.Tensor:
         inside = (x.abs() <= 256 / 255).all(1)
-        return torch.where(inside, x.shape[1] * math.log(255 / 512), -torch.inf)
+        levels = (x + 1) * 127.5
+        spread = ((levels - levels.round()).abs() > 1e-3).any(1)
+        return torch.where(inside & spread, x.shape[1] * math.log(255 / 512), -torch.inf)
 
     def sample(self, noise: Noise, condition: Condition | None = None, how: object = None) -> torch.Tensor:
         return noise.uniform(*self.space.shape) * 2 - 1
@@ -75,8 +77,9 @@ def test_density_of_uniform_bytes_costs_eight_bits() -> None:
     assert (found.rows, found.bits_per_dim) == (70, pytest.approx(8.0))
     assert found.error == pytest.approx(0.0, abs=1e-6)
     assert "dequantisation of 256 levels" in found.statement
-    # Without levels the same log density stands as it is.
-    plain = likelihood(Uniform(ModelConfig(), Space((6,)), {}), FlatRows(rows))
+    # Without levels the log density stands as it is, of the rows as they are.
+    halves = Rows(pool_of(np.full((5, 6), 0.5, dtype=np.float32)), np.arange(5), None, False)
+    plain = likelihood(Uniform(ModelConfig(), Space((6,)), {}), halves)
     assert plain is not None
     assert plain.nats == pytest.approx(6 * math.log(255 / 512))
 

@@ -1,5 +1,6 @@
 """The run's page: self-contained, escaped, its curves and film-strip against numbers known beforehand."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from reverie.report.curves import bounds, read_curves, short, smoothed, ticks
 from reverie.report.filmstrip import filmstrip
 from reverie.report.page import duration, readable, write_page
 
+PICTURES = ("samples", "neighbours-samples", "neighbours-training")
 EVIL = "<script>alert('x')</script>&\""
 
 
@@ -46,8 +48,8 @@ def evaluated_run(folder: Path) -> Run:
         "figures": {"frechet_distance": figure.to_json()},
     }
     (run.report / "report.json").write_text(json.dumps(report))
-    for name in ("samples", "neighbours-samples", "neighbours-training"):
-        save_grid(torch.zeros(4, 1, 8, 8), run.report / f"{name}.png")
+    for shade, name in enumerate(PICTURES):
+        save_grid(torch.full((4, 1, 8, 8), shade / 4), run.report / f"{name}.png")
     return run
 
 
@@ -91,6 +93,8 @@ def test_page_holds_everything_and_runs_nothing(tmp_path: Path) -> None:
     assert "script" not in reader.tags
     assert len([tag for tag in reader.tags if tag == "img"]) == 4
     assert len([tag for tag in reader.tags if tag == "svg"]) == 1
+    inside = [base64.b64encode((run.report / f"{name}.png").read_bytes()).decode() for name in PICTURES]
+    assert [link.split(",")[1] for link in reader.links[:3]] == inside
     assert all(link.startswith("data:image/png;base64,") for link in reader.links)  # nothing is fetched
     assert reader.text.count(EVIL) >= 8  # as text, unharmed
     for part in ("3.25", "1.5", "@article{ada2020", "10", "200"):
