@@ -156,7 +156,7 @@ def test_r3gan_blocks_are_grouped_bottlenecks() -> None:
     config = r3gan_generator.Config(width=32, max_width=64, blocks=2, group=16, expansion=2)
     network = r3gan_generator.Network(config, Space((1, 28, 28)), latent=5)
     block = network.stages[-1][0]
-    assert network.basis.shape == (64, 7, 7)
+    assert network.basis.shape == (7, 7, 64)
     assert [tuple(layer.weight.shape) for layer in (block.expand, block.mix, block.reduce)] == [
         (64, 32, 1, 1),
         (64, 16, 3, 3),

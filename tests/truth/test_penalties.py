@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from reverie.core.errors import RequestError
 from reverie.core.space import Space
 from reverie.maths import convolution
-from reverie.maths.convolution import convolve
+from reverie.maths.convolution import convolve, leaky_relu_
 from reverie.maths.penalties import PENALTIES, penalty, slope
+from reverie.nn import bottleneck
 from reverie.nn.discriminator import r3gan
 
 
@@ -57,6 +58,13 @@ def test_convolution_and_its_first_two_derivatives(stride: int, padding: int, gr
     assert torch.autograd.gradgradcheck(run, (x, w, b), fast_mode=True)
 
 
+def test_leaky_relu_and_its_first_two_derivatives() -> None:
+    x = torch.randn(40, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(leaky_relu_(x + 0, 0.2), F.leaky_relu(x, 0.2))
+    assert torch.autograd.gradcheck(lambda x: leaky_relu_(x + 0, 0.2), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: leaky_relu_(x + 0, 0.2) ** 2, (x,))
+
+
 def gradients(critic: nn.Module, x: Tensor) -> list[Tensor]:
     """Of both terms of a penalised loss, so that first and second derivatives meet in one backward pass."""
     points = x.clone().requires_grad_()
@@ -79,6 +87,7 @@ def test_penalty_through_our_convolution_and_through_torchs(monkeypatch: pytest.
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             monkeypatch.setattr(module, "forward", nn.Conv2d.forward.__get__(module))
+    monkeypatch.setattr(bottleneck, "leaky_relu_", F.leaky_relu)
     for a, b in zip(ours, gradients(network, x), strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
 

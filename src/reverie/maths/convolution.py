@@ -1,4 +1,4 @@
-r"""A convolution that is as fast to differentiate twice as once, which gradient penalties do.
+r"""A convolution and a leaky ReLU that are as fast to differentiate twice as once, which gradient penalties do.
 
 torch writes the second derivative of a convolution as convolutions whose kernels are as large as the image, a group
 at a time: many times slower than the first derivative. But the three maps
@@ -145,4 +145,44 @@ def convolve(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     result: Tensor = _Convolve.apply(x, weight, bias, Geometry(stride, padding, groups))
+    return result
+
+
+class _Leak(torch.autograd.Function):
+    """The leaky ReLU, in place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        y = F.leaky_relu_(x, slope)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(y)
+        ctx.slope = slope
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return _LeakBack.apply(gradient, y, ctx.slope), None
+
+
+class _LeakBack(torch.autograd.Function):
+    """A gradient, scaled by the slope where the leaky ReLU's output is negative."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, y: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(y)
+        ctx.slope = slope
+        result: Tensor = torch.ops.aten.leaky_relu_backward(gradient, y, slope, True)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
+        (y,) = ctx.saved_tensors
+        # Nothing for y: the slope does not change with it, almost everywhere. torch's own adds zeros there.
+        return _LeakBack.apply(outer, y, ctx.slope), None, None
+
+
+def leaky_relu_(x: Tensor, slope: float) -> Tensor:
+    """What ``torch.nn.functional.leaky_relu_`` computes, for a slope above 0."""
+    result: Tensor = _Leak.apply(x, slope)
     return result

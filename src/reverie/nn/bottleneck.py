@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reverie.core.strict import Strict
-from reverie.maths.convolution import convolve
+from reverie.maths.convolution import convolve, leaky_relu_
 from reverie.nn.convolution import Convolution
 
 SLOPE = 0.2
@@ -82,8 +82,8 @@ class Bottleneck(nn.Module):
         self.reduce = scaled(Convolution(inner, channels, 1, bias=False), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.expand(x), SLOPE)
-        y = F.leaky_relu(self.mix(y), SLOPE)
+        y = leaky_relu_(self.expand(x), SLOPE)
+        y = leaky_relu_(self.mix(y), SLOPE)
         return x + self.reduce(y)
 
 
@@ -93,7 +93,7 @@ def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Shrink(nn.Module):
-    """Creates the adjoint of ``enlarge``: halves both sides, rounding up, with the filter [1, 3, 3, 1]."""
+    """Creates the adjoint of ``enlarge``, but at the border and for a factor of 4: halves both sides, rounding up."""
 
     kernel: Tensor
 

@@ -48,7 +48,8 @@ class Network(nn.Module):
         self.changes = nn.ModuleList(
             scaled(Convolution(a, b, 1, bias=False)) if a != b else nn.Identity() for a, b in pairwise(widths)
         )
-        self.basis = nn.Parameter(torch.randn(widths[-1], *last) / math.sqrt(math.prod(last)))
+        # Channels last, here and in the generator: the order of convolutions, which gradients then keep.
+        self.basis = nn.Parameter(torch.randn(*last, widths[-1]) / math.sqrt(math.prod(last)))
         self.head = ProjectedLogit(widths[-1], space.classes, config.label)
         scaled(self.head.logit)
 
@@ -57,4 +58,4 @@ class Network(nn.Module):
         x = self.stages[0](self.start(x))
         for change, stage in zip(self.changes, self.stages[1:], strict=True):
             x = stage(change(self.shrink(x)))
-        return self.head((x.float() * self.basis).sum((2, 3)), condition)
+        return self.head((x.permute(0, 2, 3, 1).float() * self.basis).sum((1, 2)), condition)

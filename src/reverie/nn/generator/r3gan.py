@@ -45,7 +45,7 @@ class Network(nn.Module):
         depth = config.blocks * len(widths)
         self.label = LabelVector(space.classes, config.label)
         self.start = scaled(nn.Linear(latent + self.label.width, widths[0], bias=False))
-        self.basis = nn.Parameter(torch.randn(widths[0], *self.sizes[0]))
+        self.basis = nn.Parameter(torch.randn(*self.sizes[0], widths[0]))
         self.changes = nn.ModuleList(
             scaled(Convolution(a, b, 1, bias=False)) if a != b else nn.Identity() for a, b in pairwise(widths)
         )
@@ -57,7 +57,8 @@ class Network(nn.Module):
     def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns images ``[B, C, H, W]`` for z ``[B, latent]``, near [-1, 1] once trained."""
         z = torch.cat([z, self.label(condition, len(z), z.device)], dim=1)
-        x = self.stages[0](self.start(z)[:, :, None, None] * self.basis)
+        x = self.start(z)[:, None, None, :] * self.basis  # [B, H, W, C]
+        x = self.stages[0](x.permute(0, 3, 1, 2))
         for change, stage, size in zip(self.changes, self.stages[1:], self.sizes[1:], strict=True):
             x = stage(enlarge(change(x), size))
         image: Tensor = self.finish(x)
