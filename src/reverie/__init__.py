@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from reverie.core.sampling import sample
     from reverie.core.space import Space
     from reverie.evaluation.evaluate import evaluate
+    from reverie.report.page import write_page
     from reverie.training.build import create, load
     from reverie.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Space", "create", "evaluate", "load", "sample", "save_samples", "train"]
+__all__ = ["Space", "create", "evaluate", "load", "sample", "save_samples", "train", "write_page"]
 
 _HOMES = {
     "Space": "reverie.core.space",
@@ -27,6 +28,7 @@ _HOMES = {
     "sample": "reverie.core.sampling",
     "save_samples": "reverie.core.export",
     "train": "reverie.training.train",
+    "write_page": "reverie.report.page",
 }
 
 

@@ -16,10 +16,10 @@ from reverie.core.images import save_grid
 from reverie.core.recipe import Recipe
 from reverie.core.run import Run
 from reverie.core.space import Space
-from reverie.evaluation.figure import Figure
+from reverie.evaluation.figure import Figure, readable
 from reverie.report.curves import bounds, read_curves, short, smoothed, ticks
 from reverie.report.filmstrip import filmstrip
-from reverie.report.page import duration, readable, write_page
+from reverie.report.page import duration, write_page
 
 PICTURES = ("samples", "neighbours-samples", "neighbours-training")
 EVIL = "<script>alert('x')</script>&\""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import reverie
-from reverie.report.page import readable, write_page
+from reverie.evaluation.figure import readable
 
 
 def evaluate(
@@ -50,4 +50,4 @@ def evaluate(
         better = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
         table.add_row(figure["title"], " ".join(readable(figure["value"], figure["unit"])), real, better)
     Console().print(table)
-    print(write_page(run))
+    print(reverie.write_page(run))

@@ -33,3 +33,14 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """The figure as JSON holds it."""
         return asdict(self)
+
+
+def readable(value: float, unit: str) -> tuple[str, str]:
+    """A figure's number and unit as shown: shares in percent, counts in full, the rest in three or four digits."""
+    if unit == "share":
+        return f"{100 * value:.1f}", "%"
+    if unit == "s" and value < 1:
+        return f"{1000 * value:.3g}", "ms"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}", unit
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}", unit

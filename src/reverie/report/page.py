@@ -16,6 +16,7 @@ from reverie.core.errors import RequestError
 from reverie.core.files import write_atomically
 from reverie.core.run import Run
 from reverie.core.space import Space
+from reverie.evaluation.figure import readable
 from reverie.report.citations import bibtex, papers_of
 from reverie.report.curves import draw, read_curves, short
 from reverie.report.filmstrip import filmstrip
@@ -157,17 +158,6 @@ def _card(figure: dict[str, Any]) -> str:
         f'<div class="value">{escape(number)}<span class="unit">{escape(unit)}</span></div>{real}'
         f"<p>{escape(figure['meaning'])}</p><small>{escape(figure['note'])}</small></div>"
     )
-
-
-def readable(value: float, unit: str) -> tuple[str, str]:
-    """A figure's number and unit as shown: shares in percent, counts in full, the rest in three or four digits."""
-    if unit == "share":
-        return f"{100 * value:.1f}", "%"
-    if unit == "s" and value < 1:
-        return f"{1000 * value:.3g}", "ms"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}", unit
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}", unit
 
 
 def duration(seconds: float) -> str:

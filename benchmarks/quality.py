@@ -1,0 +1,128 @@
+"""Quality after a fixed time of training, on digits, the worst of several seeds, judged by ``judge.py``.
+
+    python benchmarks/quality.py flow-matching [--seeds 0 1 2] [--time 10m]
+    python benchmarks/quality.py r3gan | dcgan | ddpm | vae
+
+Writes ``benchmarks/results/quality-<recipe>.json``, and the first 64 samples of seed 0 to docs/pictures.
+A seed that is done is kept; a training that was stopped goes on. Time is spent in training rounds on this machine, so
+let nothing else run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from judge import MNIST, Court
+
+import reverie
+from reverie.core.device import has_fast_bf16
+from reverie.core.images import save_grid
+from reverie.core.run import Run
+from reverie.data import DataConfig, open_data
+from reverie.evaluation.likelihood import likelihood
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PICTURES, RUNS = ROOT / "benchmarks" / "results", ROOT / "docs" / "pictures", ROOT / "runs" / "quality"
+SAMPLES = 10_000
+
+
+class Task(NamedTuple):
+    """What a recipe is trained on, and the least or greatest values that it must reach."""
+
+    changes: dict[str, Any]
+    least: dict[str, float]
+    greatest: dict[str, float]
+
+
+DIGITS = {"data.source": "digits"}
+UNLABELLED = {**DIGITS, "data.condition": "none"}
+TASKS = {
+    "flow-matching": Task(DIGITS, {"recognised": 0.97, "coverage_of_real": 0.8}, {}),
+    "ddpm": Task(DIGITS, {}, {}),
+    "r3gan": Task(UNLABELLED, {"smallest_share": 0.04, "confident_of_real": 0.9}, {}),
+    "dcgan": Task(UNLABELLED, {"smallest_share": 0.04, "confident_of_real": 0.9}, {}),
+    "vae": Task(
+        {"data.source": str(MNIST), "data.binarize": "once", "data.condition": "none"}, {}, {"negative_elbo": 98.0}
+    ),
+}
+
+
+def measure(recipe: str, seed: int, budget: str, court: Court) -> dict[str, Any]:
+    """Trains one seed, draws samples, judges them."""
+    changes = {**TASKS[recipe].changes, "train.seed": seed}
+    run = reverie.train(recipe, out=RUNS / f"{recipe}-{budget}-{seed}", time=budget, changes=changes)
+    model = reverie.load(run)
+    begun = time.perf_counter()
+    drawn = reverie.sample(model, SAMPLES, seed=0)
+    seconds = time.perf_counter() - begun
+    labels = torch.full((SAMPLES,), -1) if drawn.labels is None else drawn.labels
+    found = court.measure(drawn.x, labels)
+    found |= court.relative(found) | {"sampling_seconds": round(seconds, 1), **training(run)}
+    data = open_data(DataConfig.read(run.recipe.data, "data"))
+    if recipe == "vae":
+        bound = likelihood(model, data.held_out, most=None, batch=500, patience=None)
+        assert bound is not None
+        found |= {"negative_elbo": -bound.nats, "bits_per_dim": bound.bits_per_dim, "test_rows": bound.rows}
+    if seed == 0:
+        save_grid(drawn.x[:64], PICTURES / f"{recipe}.png", columns=8, scale=2)
+    return found
+
+
+def training(run: Run) -> dict[str, Any]:
+    """How much was trained in the time."""
+    logs = [event for event in run.journal() if event.get("event") == "log"]
+    return {"images_seen": logs[-1]["images"], "training_seconds": logs[-1]["seconds"]}
+
+
+def verdict(task: Task, seeds: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The worst seed's value of each figure that has a bar, and whether all are reached."""
+    worst = {name: min(found[name] for found in seeds.values()) for name in task.least}
+    worst |= {name: max(found[name] for found in seeds.values()) for name in task.greatest}
+    reached = all(worst[n] >= bar for n, bar in task.least.items())
+    return {"worst": worst, "reached": reached and all(worst[n] <= bar for n, bar in task.greatest.items())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=sorted(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--time", default="10m")
+    asked = parser.parse_args()
+    file = RESULTS / f"quality-{asked.recipe}.json"
+    task = TASKS[asked.recipe]
+    court = Court()
+    results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    if results.get("time") != asked.time:
+        results = {"seeds": {}}
+    for seed in asked.seeds:
+        if str(seed) not in results["seeds"]:
+            results["seeds"][str(seed)] = measure(asked.recipe, seed, asked.time, court)
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+        changes = {k: v for k, v in task.changes.items() if k != "data.source"}
+        results = {
+            "recipe": asked.recipe,
+            "time": asked.time,
+            "data": "MNIST" if asked.recipe == "vae" else "digits",
+            "changes": changes,
+            "samples": SAMPLES,
+            "machine": f"{machine}, {'bf16' if has_fast_bf16(torch.device('cpu')) else 'fp32'}",
+            "judge": {"accuracy": court.accuracy, "real_held_out": court.real},
+            "bars": {"at least": task.least, "at most": task.greatest},
+            "seeds": results["seeds"],
+            **verdict(task, results["seeds"]),
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(results, indent=1) + "\n")
+        print(json.dumps(results["seeds"][str(seed)]), flush=True)
+    print(json.dumps({k: results[k] for k in ("worst", "reached", "bars")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
