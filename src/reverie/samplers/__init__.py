@@ -1,0 +1,1 @@
+"""One algorithm a file, found by file name; guidance wraps denoisers."""

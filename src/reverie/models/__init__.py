@@ -1,0 +1,1 @@
+"""One model a file: its Config and its Model. Found by file name."""
