@@ -1,0 +1,163 @@
+"""W1: a U-Net's training step at 32×32×3, batch 32: forward, squared error, backward, AdamW, EMA.
+
+Each peer in its float32 default beside ours with its widths, depth and attention in the default that
+``--device cpu`` picks (bfloat16 where the processor has it, channels_last), in turns within one process;
+then our own default network. FLOPs are counted by torch. The smallest of the times counts: noise only adds.
+
+    python benchmarks/w1_unet_step.py [--peers FOLDER] [--repeats 5] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from unet_peers import SPACE, machine, pairs, parameters
+
+from reverie.core.allocator import keep_freed_memory
+from reverie.core.device import Precision, autocast
+from reverie.nn.denoiser.unet import Config, Network
+
+RESULTS = Path(__file__).parent / "results" / "w1_unet_step.json"
+BATCH = 32
+CPU = torch.device("cpu")
+
+
+def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(BATCH, 3, 32, 32, generator=generator)
+    return x, torch.rand(BATCH, generator=generator), torch.randn(BATCH, 3, 32, 32, generator=generator)
+
+
+def peer_step(net: nn.Module, call: Callable[..., Tensor]) -> Callable[[], float]:
+    """A peer's step in float32: torch's default AdamW, and ema_pytorch, which two of them use."""
+    from ema_pytorch import EMA
+
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-4)
+    ema = EMA(net, beta=0.999, update_every=1, update_after_step=0)
+    x, t, target = batch()
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.mse_loss(call(net, x, t), target)
+        loss.backward()
+        optimizer.step()
+        ema.update()
+        return loss.item()
+
+    return step
+
+
+def our_step(net: nn.Module, precision: Precision = "auto", data: Callable[[], tuple] = batch) -> Callable[[], float]:
+    """Our step: autocast as ``--device cpu`` picks it, channels_last, fused AdamW, one lerp for all averages."""
+    net = net.to(memory_format=torch.channels_last)
+    parameters = list(net.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=2e-4, fused=True)
+    averages = [p.detach().clone() for p in parameters]
+
+    def step() -> float:
+        x, t, target = data()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(CPU, precision):
+            loss = F.mse_loss(net(x, t).float(), target)
+        loss.backward()
+        optimizer.step()
+        torch._foreach_lerp_(averages, [p.detach() for p in parameters], 0.001)
+        return loss.item()
+
+    return step
+
+
+def gflop(step: Callable[[], float]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
+
+
+def turns(steps: list[Callable[[], float]], repeats: int) -> list[list[float]]:
+    """Seconds of each step, taken in turns so that a busy moment hits them alike."""
+    for step in steps:
+        step()
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(repeats):
+        for step, row in zip(steps, times, strict=True):
+            start = time.perf_counter()
+            step()
+            row.append(time.perf_counter() - start)
+    return times
+
+
+def row(name: str, net: nn.Module, work: float, times: list[float]) -> dict[str, object]:
+    size = parameters(net)
+    print(f"{name:45s} {size:5.2f} M  {work:6.1f} GFLOP  min {min(times):.3f} s  {work / min(times):5.0f} GFLOP/s")
+    return {"name": name, "parameters_M": size, "GFLOP": work, "seconds": times, "GFLOP_per_s": work / min(times)}
+
+
+def curves(steps: int) -> dict[str, list[float]]:
+    """Losses of our default network in float32 and bfloat16 from the same start on the same batches: a toy flow."""
+    losses: dict[str, list[float]] = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        net = Network(Config(), SPACE)
+        seeds = iter(range(steps))
+
+        def data(seeds: object = seeds) -> tuple[Tensor, Tensor, Tensor]:
+            noise, t, _ = batch(next(seeds))  # type: ignore[call-overload]
+            grid = torch.linspace(-3, 3, 32)
+            # Smooth pictures that a network can learn: plane waves with random directions.
+            wave = torch.sin(noise[:, :, :1, :1] * grid[:, None] + noise[:, :, 1:2, 1:2] * grid)
+            s = t[:, None, None, None]
+            return (1 - s) * wave + s * noise, t, noise - wave
+
+        step = our_step(net, precision, data)  # type: ignore[arg-type]
+        losses[precision] = [step() for _ in range(steps)]
+    return losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", help="a folder of packages: pip install --target FOLDER …")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--curve", type=int, default=60, help="steps of the bfloat16 and float32 loss curves")
+    given = parser.parse_args()
+    if given.peers:
+        sys.path.append(given.peers)
+    torch.set_num_threads(given.threads)
+    keep_freed_memory()
+    results: list[dict[str, object]] = []
+    summary: dict[str, float] = {}
+    rates: list[float] = []
+    torch.manual_seed(0)
+    default = Network(Config(), SPACE)
+    for pair in pairs():
+        ours = pair.ours
+        steps = [peer_step(pair.peer, pair.call), our_step(ours), our_step(default)]
+        work = [gflop(step) for step in steps]
+        times = turns(steps, given.repeats)
+        results.append(row(pair.name, pair.peer, work[0], times[0]))
+        results.append(row(f"ours at {pair.name}'s sizes", ours, work[1], times[1]))
+        results.append(row("ours, default network", default, work[2], times[2]))
+        ratio = min(times[0]) / min(times[1])
+        summary[f"times as fast as {pair.name}"] = ratio
+        rates.append(work[0] / min(times[0]))
+        summary[f"default network's FLOP/s over {pair.name}'s"] = work[2] / min(times[2]) / rates[-1]
+        print(f"  {ratio:.2f} times as fast; default network at {summary[list(summary)[-1]]:.2f} times its FLOP/s")
+    losses = curves(given.curve)
+    tail = {k: sum(v[-20:]) / 20 for k, v in losses.items()}
+    print(f"mean loss of the last 20 of {given.curve} steps: {tail}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    record = {**machine(), "rows": results, "summary": summary, "losses": losses}
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
