@@ -41,6 +41,21 @@ def test_classifier_is_trained_once_and_the_same_each_time(tmp_path: Path, monke
         assert torch.equal(one, two)
 
 
+def test_a_damaged_classifier_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VIEWS", module.BATCH)
+    dataset = open_data(DataConfig(source="digits"))
+    said: list[str] = []
+    trained_classifier(dataset, tmp_path, said.append)
+    (file,) = tmp_path.rglob("classifier.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    trained_classifier(dataset, tmp_path, said.append)
+    assert len(said) == 2
+    assert file.read_bytes() == whole
+    trained_classifier(dataset, tmp_path, said.append)
+    assert len(said) == 2
+
+
 def test_shifts_keep_the_image_and_repeat_its_edge() -> None:
     class Corner:
         def integers(self, high: int, *shape: int) -> torch.Tensor:

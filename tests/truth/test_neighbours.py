@@ -51,7 +51,7 @@ def test_fewer_rows_than_asked_for() -> None:
 
 def test_pixel_blocks_are_all_rows_in_order() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 1, 4, 4)).astype(np.uint8)
-    blocks = list(pixel_blocks(rows_of(images, 4), block=4))
+    blocks = list(pixel_blocks(rows_of(images, 4), 16, values=64))
     assert [len(b) for b in blocks] == [4, 4, 2]
     np.testing.assert_allclose(torch.cat(blocks).numpy(), images.reshape(10, 16) / 127.5 - 1, atol=1e-6)
 

@@ -47,7 +47,7 @@ class Likelihood:
 
 
 def likelihood(
-    model: Model, rows: Rows, *, seed: int = 0, most: int | None = 1024, batch: int = 64, patience: float | None = 60.0
+    model: Model, rows: Rows, *, seed: int = 0, most: int | None = 1024, batch: int = 32, patience: float | None = 60.0
 ) -> Likelihood | None:
     """Measures a model's likelihood; None where it has none. Always in float32.
 

@@ -149,13 +149,15 @@ def memory(run: Run, dataset: Dataset, drawn: Drawn) -> dict[str, Figure]:
     if not dataset.space.is_image:
         return {}
     queries = drawn.first[:MEMORY].flatten(1)
-    found = nearest(queries, pixel_blocks(dataset.train), NEIGHBOURS)
+    found = nearest(queries, pixel_blocks(dataset.train, dataset.space.size), NEIGHBOURS)
     pictures.neighbours(run, drawn.first[:SHOWN], dataset.train, found.places[:SHOWN])
     scale = dataset.space.size**0.5  # from a distance to the root mean square difference of a value
     real = None
     if len(dataset.held_out):
         held, _ = dataset.held_out.take(np.arange(min(MEMORY, len(dataset.held_out))))
-        real = float(nearest(held.flatten(1), pixel_blocks(dataset.train)).distance.median()) / scale
+        real = (
+            float(nearest(held.flatten(1), pixel_blocks(dataset.train, dataset.space.size)).distance.median()) / scale
+        )
     return {
         "nearest_training_row": Figure(
             "Distance to the nearest training row",

@@ -61,8 +61,15 @@ def _nearest_in(queries: Tensor, block: Tensor, k: int) -> Neighbours:
     return Neighbours(exact.gather(1, order), chosen.gather(1, order))
 
 
-def pixel_blocks(rows: Rows, block: int = 4096) -> Iterator[Tensor]:
-    """All rows as vectors in [-1, 1], a block at a time."""
+def pixel_blocks(rows: Rows, size: int, values: int = 2**22) -> Iterator[Tensor]:
+    """All rows as vectors in [-1, 1], about ``values`` numbers at a time.
+
+    Arguments:
+        rows: of a data set.
+        size: numbers in a row.
+        values: numbers in a block.
+    """
+    block = max(1, values // size)
     for start in range(0, len(rows), block):
         x, _ = rows.take(np.arange(start, min(start + block, len(rows))))
         yield x.flatten(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,10 @@ def trained_classifier(dataset: Dataset, cache: Path | None, say: Callable[[str]
             accuracy = float(header.metadata()["accuracy"])
         network.load_state_dict(load_file(file))
         return Classifier(network, accuracy)
+    except FileNotFoundError:
+        pass
     except (OSError, SafetensorError, KeyError, RuntimeError):
-        pass  # not there, or unreadable: train it again
+        shutil.rmtree(folder, ignore_errors=True)  # damaged: make it again
     say(f"training a classifier of the {len(dataset.classes)} classes for features (once; kept in {folder})")
     classifier = train_classifier(dataset, VIEWS)
     with publish(folder) as unfinished:
