@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reverie.core.export import save_samples
+    from reverie.core.export import check_target, save_samples
     from reverie.core.sampling import sample
     from reverie.core.space import Space
     from reverie.evaluation.evaluate import evaluate
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from reverie.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Space", "create", "evaluate", "load", "sample", "save_samples", "train", "write_page"]
+__all__ = ["Space", "check_target", "create", "evaluate", "load", "sample", "save_samples", "train", "write_page"]
 
 _HOMES = {
     "Space": "reverie.core.space",
+    "check_target": "reverie.core.export",
     "create": "reverie.training.build",
     "evaluate": "reverie.evaluation.evaluate",
     "load": "reverie.training.build",

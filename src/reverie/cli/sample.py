@@ -35,6 +35,7 @@ def sample(
     """
     if precision not in ("auto", "fp32", "bf16"):
         raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
+    reverie.check_target(out)
     model = reverie.load(run, device)
     how = type(model.config.sampling).read(
         {**model.config.sampling.model_dump(), **dict(map(parse_change, changes or ()))}, "sampling"

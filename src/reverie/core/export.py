@@ -13,6 +13,16 @@ from reverie.core.images import save_grid, to_bytes, to_pillow
 from reverie.core.sampling import Samples
 
 
+def check_target(out: Path) -> None:
+    """Says before any work whether samples can be written there.
+
+    Raises:
+        RequestError: the ending is of no kind that is written.
+    """
+    if out.suffix not in ("", ".png", ".npz"):
+        raise RequestError(f"cannot write '{out.suffix}' files; use .png, .npz, or a folder")
+
+
 def save_samples(samples: Samples, out: Path) -> None:
     """Writes samples.
 
@@ -25,6 +35,7 @@ def save_samples(samples: Samples, out: Path) -> None:
         RequestError: points cannot be written as PNG.
     """
     out = Path(out)
+    check_target(out)
     points = samples.x.ndim == 2
     labels = np.full(len(samples.x), -1) if samples.labels is None else samples.labels.numpy()
     if out.suffix == ".npz":
@@ -37,8 +48,6 @@ def save_samples(samples: Samples, out: Path) -> None:
         raise RequestError("these samples are points; write them to a .npz file")
     elif out.suffix == ".png":
         save_grid(samples.x, out)
-    elif out.suffix:
-        raise RequestError(f"cannot write '{out.suffix}' files; use .png, .npz, or a folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
         for i, (image, label) in enumerate(zip(to_bytes(samples.x), labels, strict=True)):
