@@ -88,7 +88,7 @@ def reading(folder: Path, count: int) -> dict[str, float]:
         dataset = open_data(DataConfig(source=str(images), held_out=0.0, **settings), folder / "cache")
         feed = Feed(dataset, seed=0)
         feed.batch(0, BATCH)
-        return rate(16384, lambda: [feed.batch(first, BATCH) for first in range(0, 16384, BATCH)])
+        return rate(4096, lambda: [feed.batch(first, BATCH) for first in range(0, 4096, BATCH)], rounds=12)
 
     return {
         "mapped bytes": rate(count, lambda: [mapped(order[i : i + BATCH]) for i in range(0, count, BATCH)]),
@@ -105,7 +105,7 @@ def peak_memory(folder: Path, count: int) -> dict[str, float]:
     shared = [jpeg(k, 64) for k in range(64)]
     for k in range(count):  # other bytes each: a comment after the end of the picture
         (images / f"{k:06d}.jpg").write_bytes(shared[k % 64] + b"%06d" % k)
-    command = [sys.executable, __file__, "--child", str(images), str(folder / f"cache-{count}")]
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", str(images), str(folder / f"cache-{count}")]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

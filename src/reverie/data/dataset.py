@@ -13,7 +13,6 @@ from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.errors import RequestError, nearest
-from reverie.core.images import from_bytes
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
 from reverie.data.pack import Progress, open_pool
@@ -89,9 +88,14 @@ class Picked(Sequence[dict[str, Any]]):
 
 
 def as_floats(rows: np.ndarray) -> Tensor:
-    """Bytes to [-1, 1]; points as they are."""
-    tensor = torch.from_numpy(np.ascontiguousarray(rows))
-    return from_bytes(tensor) if rows.dtype == np.uint8 else tensor
+    """Bytes to [-1, 1], exactly as ``core.images.from_bytes`` has it; points as they are."""
+    if rows.dtype != np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(rows))
+    # In numpy, on this thread alone: torch would wake its threads for half a millisecond of work, and where other
+    # programs hold the processors their barrier was measured at 10 to 30 ms a batch.
+    x = np.divide(rows, np.float32(127.5), dtype=np.float32, order="C")
+    x -= np.float32(1.0)
+    return torch.from_numpy(x)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from reverie.data.transform import Transform
 
 VERSION = 1
 KEEP_SKIPPED = 1000  # listed; all are counted
-RELEASE = 64 * 2**20  # bytes read after which mapped pages are given back
+RELEASE = 16 * 2**20  # bytes mapped after which they are given back
+AROUND = 64 * 2**10  # bytes that Linux maps around the one that is touched
 
 
 class Block(NamedTuple):
@@ -62,15 +63,16 @@ class Mapped:
         with file.open("rb") as stream:
             self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         self._rows = np.frombuffer(self._map, dtype=np.uint8).reshape(-1, *shape)
-        self._bytes = prod(shape)
+        self._bytes = prod(shape) + AROUND
         self._touched = 0
+        self._releases = hasattr(mmap, "MADV_DONTNEED") and self._rows.nbytes > RELEASE
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
         rows = self._rows.take(index, axis=0)
         # Mapped pages count as this process's memory for as long as they are mapped, though the system could take
         # them back: unmapping them keeps the figure flat, and costs nothing while the file is in the page cache.
         self._touched += len(index) * self._bytes
-        if self._touched > RELEASE and hasattr(mmap, "MADV_DONTNEED"):
+        if self._releases and self._touched > RELEASE:
             self._touched = 0
             self._map.madvise(mmap.MADV_DONTNEED)
         return rows
