@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -179,7 +181,7 @@ def likelihood(model: Model, dataset: Dataset, seed: int, most: int) -> dict[str
         "bits_per_dim": Figure(
             "Bits per dimension",
             found.bits_per_dim,
-            f"What it costs to write down one value of a {where} row with this model; bytes without a model cost 8.",
+            f"What it costs to write down one value of a {where} row with this model{_without(model)}.",
             "lower",
             "bits",
             rows=found.rows,
@@ -188,8 +190,15 @@ def likelihood(model: Model, dataset: Dataset, seed: int, most: int) -> dict[str
     }
 
 
+def _without(model: Model) -> str:
+    """What a value costs without a model, where that is a number."""
+    levels = model.space.levels or model.space.depth
+    return f"; without a model it costs {math.log2(levels):.3g}" if levels else ""
+
+
 def speed(model: Model) -> dict[str, Figure]:
     found = timing.speed(model, seconds=TIMED)
+    extra = found.parameters - (found.sampling_parameters or found.parameters)
     return {
         "images_per_second": Figure(
             "Samples a second",
@@ -206,6 +215,6 @@ def speed(model: Model) -> dict[str, Figure]:
             "Parameters",
             float(found.sampling_parameters or found.parameters),
             "Numbers that sampling uses.",
-            note=f"{found.parameters:,} with what only training needs",
+            note="" if extra <= 0 else f"{found.parameters:,} with what only training needs",
         ),
     }

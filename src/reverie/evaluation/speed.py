@@ -39,7 +39,8 @@ def speed(
 ) -> Speed:
     """Times sampling: once to warm up, then the best of as many times as fit in ``seconds``, at least one."""
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    place = f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    threads = torch.get_num_threads()
+    place = device.type if device.type != "cpu" else f"cpu, {threads} thread{'s' if threads > 1 else ''}"
 
     def best(rows: int) -> float:
         times: list[float] = []
