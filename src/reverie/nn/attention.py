@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.nn.norm import GroupNorm
-from reverie.nn.plain import only_first_derivatives
+from reverie.nn.plain import only_first_derivatives, transformed
 from reverie.nn.zeroed import zeroed
 
 CHUNK = 2**21  # attention weights held at a time: with their gradients they stay in the cache
@@ -25,11 +25,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         | Attention Is All You Need (Vaswani et al., 2017)
         | https://arxiv.org/abs/1706.03762
     """
-    if q.device.type == "cpu" and not only_first_derivatives():
+    if q.device.type == "cpu" and transformed():
         return _composed(q, k, v)  # torch's CPU kernel has no forward mode
     # On CPUs the backward of torch's bfloat16 kernel is slower than matrix products, and so is its forward in
     # heads narrower than 16.
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[-1] < 16):
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[-1] < 16)
+    if slow and only_first_derivatives():
         rows, heads, length, d = q.shape
         flat = [part.reshape(rows * heads, length, d) for part in (q, k, v)]
         y: Tensor = _Attend.apply(*flat)

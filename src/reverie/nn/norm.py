@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.nn.plain import only_first_derivatives
+from reverie.nn.plain import only_first_derivatives, transformed
 
 EPS = 1e-5
 
@@ -43,7 +43,7 @@ def norm_act(x: Tensor, scale: Tensor, shift: Tensor, groups: int, activate: boo
 def _composed(x: Tensor, scale: Tensor, shift: Tensor, groups: int, activate: bool) -> Tensor:
     """The same in torch's own operations."""
     # Under transforms torch takes group_norm apart in a way that fails in channels_last.
-    x_hat = F.group_norm(x if only_first_derivatives() else x.contiguous(), groups, eps=EPS)
+    x_hat = F.group_norm(x.contiguous() if transformed() else x, groups, eps=EPS)
     z = torch.addcmul(_over_places(shift, x), x_hat.to(x.dtype), _over_places(scale, x))
     return F.silu(z) if activate else z
 

@@ -6,7 +6,13 @@ import torch
 from torch.autograd import forward_ad
 
 
+def transformed() -> bool:
+    """Whether ``torch.func`` transforms or forward-mode derivatives are at work."""
+    if torch.compiler.is_compiling():  # which cannot trace the question
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
 def only_first_derivatives() -> bool:
-    """False under ``torch.func`` transforms, forward-mode derivatives and ``torch.compile``."""
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return not (transformed or torch.compiler.is_compiling())
+    """False under transforms, forward-mode derivatives and ``torch.compile``, which writes its own."""
+    return not (torch.compiler.is_compiling() or transformed())
