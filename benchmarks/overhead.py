@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py [--rounds 30]
 
-A round of the loop (feed, keyed noise, guards, averaging, bookkeeping) against the bare step on the same batch, in turn.
-Writes benchmarks/results/overhead.json.
+A round of the loop (feed, keyed noise, guards, averaging, bookkeeping) against the bare step on the same batch, in
+turn. Writes benchmarks/results/overhead.json.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def test_resume_is_bit_exact(trained: tuple[str, Run, Run]) -> None:
     _, once, twice = trained
     assert [e["event"] for e in twice.journal()].count("resume") == 1
     files = sorted(file.name for file in newest(once).glob("*.safetensors"))
-    assert files and newest(once).name == newest(twice).name
+    assert files
+    assert newest(once).name == newest(twice).name
     for file in files:
         a, b = load_file(newest(once) / file), load_file(newest(twice) / file)
         assert a.keys() == b.keys()
@@ -102,7 +103,7 @@ def test_recipe_tells_the_capabilities_of_its_model(trained: tuple[str, Run, Run
 
 
 def test_views_keep_their_promises(trained: tuple[str, Run, Run]) -> None:
-    name, once, _ = trained
+    _, once, _ = trained
     model = load(once)
     feed = Feed(open_data(DataConfig.read(once.recipe.data, "data")), 0, {})
     batch = feed.batch(0, 3)
@@ -176,4 +177,4 @@ def test_model_files_define_one_model() -> None:
     for entry in entries():
         source = model_source(entry.body["model"]["name"])
         assert issubclass(source.model, Model)
-        assert entry.summary and entry.papers and entry.capabilities, f"{entry.name}: the header is incomplete"
+        assert all((entry.summary, entry.papers, entry.capabilities)), f"{entry.name}: the header is incomplete"

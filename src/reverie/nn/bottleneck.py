@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from reverie.core.strict import Strict
 from reverie.maths.convolution import convolve, leaky_relu_
 from reverie.nn.convolution import Convolution
+from reverie.nn.residual import halvings
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))
@@ -31,7 +33,9 @@ class Config(Strict):
     """R3GAN's networks: generator and discriminator mirror each other.
 
     Arguments:
-        width: channels at the image's own size; doubled at each halving of the size.
+        stem: by how much D's first layer shrinks the image and G's last layer enlarges it. The paper has 1, a 1x1
+            convolution; 2 is a 4x4 convolution of stride 2, which leaves out the dearest stage.
+        width: channels of the first stage; doubled at each halving of the size.
         max_width: the most channels of a stage.
         blocks: residual blocks of each stage.
         expansion: the inner width of a block, in widths of its stage.
@@ -39,6 +43,7 @@ class Config(Strict):
         label: the length of a label's vector.
     """
 
+    stem: Literal[1, 2] = 1
     width: int = Field(64, ge=1)
     max_width: int = Field(256, ge=1)
     blocks: int = Field(1, ge=1)
@@ -46,16 +51,20 @@ class Config(Strict):
     group: int = Field(16, ge=0)
     label: int = Field(64, ge=1)
 
-    def widths(self, stages: int) -> list[int]:
-        """Channels of each stage, fine to coarse."""
-        return [min(self.width * 2**i, self.max_width) for i in range(stages)]
+    def stages(self, height: int, width: int) -> tuple[list[tuple[int, int]], list[int]]:
+        """The sizes and the channels of the stages for an image, fine to coarse; the coarsest fits 7x7."""
+        sizes = halvings(-(-height // self.stem), -(-width // self.stem), stop=7)
+        return sizes, [min(self.width * 2**i, self.max_width) for i in range(len(sizes))]
 
 
 def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
     """Draws a layer's weights from a normal of deviation gain / sqrt(fan in), its biases from zero."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
+    # A transposed convolution's weight has its inputs first; an output sees every stride-th place of its kernel.
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    fan_in = weight[:, 0].numel() / math.prod(layer.stride) if transposed else weight[0].numel()
+    nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
     if isinstance(layer.bias, Tensor):
         nn.init.zeros_(layer.bias)
     return layer

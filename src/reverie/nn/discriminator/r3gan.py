@@ -11,6 +11,7 @@ import math
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.core.batch import Condition
@@ -19,7 +20,6 @@ from reverie.nn import bottleneck
 from reverie.nn.bottleneck import Bottleneck, Shrink, scaled
 from reverie.nn.convolution import Convolution
 from reverie.nn.projection import ProjectedLogit
-from reverie.nn.residual import halvings
 
 
 class Config(bottleneck.Config):
@@ -37,10 +37,11 @@ class Network(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         channels, height, width = space.shape
-        last = halvings(height, width, stop=7)[-1]
-        widths = config.widths(len(halvings(height, width, stop=7)))
+        sizes, widths = config.stages(height, width)
         depth = config.blocks * len(widths)
-        self.start = scaled(Convolution(channels, widths[0], 1, bias=False))
+        self.stem = config.stem
+        shape = (1, 1, 0) if config.stem == 1 else (4, 2, 1)
+        self.start = scaled(Convolution(channels, widths[0], *shape, bias=False))
         self.stages = nn.ModuleList(
             nn.Sequential(*(Bottleneck(width, config, depth) for _ in range(config.blocks))) for width in widths
         )
@@ -49,12 +50,14 @@ class Network(nn.Module):
             scaled(Convolution(a, b, 1, bias=False)) if a != b else nn.Identity() for a, b in pairwise(widths)
         )
         # Channels last, here and in the generator: the order of convolutions, which gradients then keep.
-        self.basis = nn.Parameter(torch.randn(*last, widths[-1]) / math.sqrt(math.prod(last)))
+        self.basis = nn.Parameter(torch.randn(*sizes[-1], widths[-1]) / math.sqrt(math.prod(sizes[-1])))
         self.head = ProjectedLogit(widths[-1], space.classes, config.label)
         scaled(self.head.logit)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns logits ``[B]`` for images ``[B, C, H, W]``."""
+        if self.stem == 2:  # an odd side gets a row or column of zeros, so that halving rounds up
+            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         x = self.stages[0](self.start(x))
         for change, stage in zip(self.changes, self.stages[1:], strict=True):
             x = stage(change(self.shrink(x)))

@@ -18,7 +18,6 @@ from reverie.nn import bottleneck
 from reverie.nn.bottleneck import Bottleneck, enlarge, scaled
 from reverie.nn.convolution import Convolution
 from reverie.nn.label import LabelVector
-from reverie.nn.residual import halvings
 
 
 class Config(bottleneck.Config):
@@ -39,9 +38,9 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
-        channels, height, width = space.shape
-        self.sizes = halvings(height, width, stop=7)[::-1]  # coarse to fine
-        widths = config.widths(len(self.sizes))[::-1]
+        channels, *self.shape = space.shape
+        sizes, widths = (x[::-1] for x in config.stages(*self.shape))  # coarse to fine
+        self.sizes = sizes
         depth = config.blocks * len(widths)
         self.label = LabelVector(space.classes, config.label)
         self.start = scaled(nn.Linear(latent + self.label.width, widths[0], bias=False))
@@ -52,7 +51,11 @@ class Network(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(*(Bottleneck(width, config, depth) for _ in range(config.blocks))) for width in widths
         )
-        self.finish = scaled(Convolution(widths[-1], channels, 1, bias=False))
+        self.finish = scaled(
+            Convolution(widths[-1], channels, 1, bias=False)
+            if config.stem == 1
+            else nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
+        )
 
     def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns images ``[B, C, H, W]`` for z ``[B, latent]``, near [-1, 1] once trained."""
@@ -61,5 +64,5 @@ class Network(nn.Module):
         x = self.stages[0](x.permute(0, 3, 1, 2))
         for change, stage, size in zip(self.changes, self.stages[1:], self.sizes[1:], strict=True):
             x = stage(enlarge(change(x), size))
-        image: Tensor = self.finish(x)
+        image: Tensor = self.finish(x)[:, :, : self.shape[0], : self.shape[1]]
         return image.float()
