@@ -124,7 +124,8 @@ def test_views_keep_their_promises(trained: tuple[str, Run, Run]) -> None:
         assert all(torch.equal(a, b) for a, b in zip(z, encodes.encode(x), strict=True)), "encoding is a function"
     if (reconstructs := model.view(capabilities.Reconstructs)) is not None:
         z, log_q = reconstructs.posterior(x, noise.fork("posterior"))
-        assert per_row(log_q) and per_row(reconstructs.likelihood(x, z))
+        assert per_row(log_q)
+        assert per_row(reconstructs.likelihood(x, z))
     if (denoises := model.view(capabilities.Denoises)) is not None:
         assert torch.equal(denoises.leave(denoises.enter(x)), x)
         # With hardly any noise the clean image is what is seen, whatever the network says.
