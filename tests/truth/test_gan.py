@@ -140,15 +140,17 @@ def test_recipes_have_the_papers_constants() -> None:
     assert r3gan["model"]["penalties"]["r1"] == r3gan["model"]["penalties"]["r2"]
 
 
-def test_untrained_r3gan_is_a_linear_map() -> None:
+@pytest.mark.parametrize("stem", [1, 2])
+def test_untrained_r3gan_is_a_linear_map(stem: int) -> None:
     """Residual branches end in zeros, so G and D start without their nonlinearities; nothing is squashed at the end."""
     torch.manual_seed(0)
     space = Space((3, 17, 20))
-    generator = r3gan_generator.Network(r3gan_generator.Config(**SMALL), space, latent=5)
-    critic = r3gan_discriminator.Network(r3gan_discriminator.Config(**SMALL), space)
+    generator = r3gan_generator.Network(r3gan_generator.Config(stem=stem, **SMALL), space, latent=5)
+    critic = r3gan_discriminator.Network(r3gan_discriminator.Config(stem=stem, **SMALL), space)
     a, b = torch.randn(2, 4, 5)
     assert torch.allclose(generator(2 * a - 3 * b), 2 * generator(a) - 3 * generator(b), atol=1e-4)
     x, y = torch.randn(2, 4, 3, 17, 20)
+    assert generator(a).shape == x.shape
     assert torch.allclose(critic(2 * x - 3 * y), 2 * critic(x) - 3 * critic(y), atol=1e-4)
 
 

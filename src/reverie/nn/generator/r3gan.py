@@ -38,13 +38,14 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
-        channels, *self.shape = space.shape
-        sizes, widths = (x[::-1] for x in config.stages(*self.shape))  # coarse to fine
-        self.sizes = sizes
+        channels, height, width = space.shape
+        sizes, widths = config.stages(height, width)
+        sizes, widths = sizes[::-1], widths[::-1]  # coarse to fine
+        self.sizes = [*sizes[1:], (height, width)]
         depth = config.blocks * len(widths)
         self.label = LabelVector(space.classes, config.label)
         self.start = scaled(nn.Linear(latent + self.label.width, widths[0], bias=False))
-        self.basis = nn.Parameter(torch.randn(*self.sizes[0], widths[0]))
+        self.basis = nn.Parameter(torch.randn(*sizes[0], widths[0]))
         self.changes = nn.ModuleList(
             scaled(Convolution(a, b, 1, bias=False)) if a != b else nn.Identity() for a, b in pairwise(widths)
         )
@@ -62,7 +63,8 @@ class Network(nn.Module):
         z = torch.cat([z, self.label(condition, len(z), z.device)], dim=1)
         x = self.start(z)[:, None, None, :] * self.basis  # [B, H, W, C]
         x = self.stages[0](x.permute(0, 3, 1, 2))
-        for change, stage, size in zip(self.changes, self.stages[1:], self.sizes[1:], strict=True):
+        *sizes, (height, width) = self.sizes
+        for change, stage, size in zip(self.changes, self.stages[1:], sizes, strict=True):
             x = stage(enlarge(change(x), size))
-        image: Tensor = self.finish(x)[:, :, : self.shape[0], : self.shape[1]]
+        image: Tensor = self.finish(x)[:, :, :height, :width]
         return image.float()
