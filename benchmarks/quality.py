@@ -77,8 +77,8 @@ def measure(recipe: str, seed: int, budget: str, court: Court) -> dict[str, Any]
 
 def training(run: Run) -> dict[str, Any]:
     """How much was trained in the time."""
-    logs = [event for event in run.journal() if event.get("event") == "log"]
-    return {"images_seen": logs[-1]["images"], "training_seconds": logs[-1]["seconds"]}
+    done = [event for event in run.journal() if event.get("event") == "done"]
+    return {"images_seen": done[-1]["images"], "training_seconds": done[-1]["seconds"]}
 
 
 def verdict(task: Task, seeds: dict[str, dict[str, Any]]) -> dict[str, Any]:
