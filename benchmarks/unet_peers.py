@@ -48,7 +48,7 @@ def diffusers() -> Pair:
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     )
-    options = Config(width=64, multipliers=(1, 2, 2), blocks=2, attention=(16,), head_width=8)
+    options = Config(patch=1, width=64, multipliers=(1, 2, 2), blocks=2, blocks_up=None, attention=(16,), head_width=8)
     return Pair("diffusers", peer, lambda net, x, t: net(x, 1000 * t).sample, options)
 
 
@@ -66,7 +66,7 @@ def azula() -> Pair:
             return self.unet(x, self.time(t))
 
     torch.manual_seed(0)
-    options = Config(width=64, multipliers=(1, 2, 2), blocks=2, blocks_up=2, middle_attention=False)
+    options = Config(patch=1, width=64, multipliers=(1, 2, 2), blocks=2, blocks_up=2, middle_attention=False)
     return Pair("azula", Timed(), lambda net, x, t: net(x, t), options)
 
 
@@ -83,7 +83,7 @@ def denoising_diffusion_pytorch() -> Pair:
     # Its default: full attention at the lowest resolution, linear attention above.
     peer = Unet(64, dim_mults=(1, 2, 2))
     # We have no linear attention: ours attends fully at 16 x 16, which is more arithmetic.
-    options = Config(width=64, multipliers=(1, 2, 2), blocks=2, blocks_up=2, attention=(16,), head_width=32)
+    options = Config(patch=1, width=64, multipliers=(1, 2, 2), blocks=2, blocks_up=2, attention=(16,), head_width=32)
     return Pair("denoising-diffusion-pytorch", peer, lambda net, x, t: net(x, 1000 * t), options)
 
 

@@ -32,7 +32,19 @@ def woken(net):
 
 def small(space, **options):
     torch.manual_seed(0)
-    return woken(unet.Network(unet.Config(width=8, multipliers=(1, 2), **options), space)).eval()
+    plain = {"patch": 1, "blocks_up": None, "width": 8, "multipliers": (1, 2)}
+    return woken(unet.Network(unet.Config(**{**plain, **options}), space)).eval()
+
+
+def test_patches_are_channels_of_a_smaller_image():
+    whole = small(Space((1, 10, 14)), patch=2)
+    parts = small(Space((4, 5, 7)))
+    parts.load_state_dict(whole.state_dict())
+    x, t = randn(2, 1, 10, 14, dtype=torch.float32), torch.tensor([0.2, 0.7])
+    expected = F.pixel_shuffle(parts(F.pixel_unshuffle(x, 2), t), 2)
+    torch.testing.assert_close(whole(x, t), expected)
+    # Sides that do not divide see zeros beyond the edge, and nothing of what is drawn there comes back.
+    torch.testing.assert_close(whole(x[..., :9, :13], t), whole(F.pad(x[..., :9, :13], (0, 1, 0, 1)), t)[..., :9, :13])
 
 
 @pytest.mark.parametrize("activate", [True, False])

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from reverie.core.allocator import keep_freed_memory
 from reverie.core.player import Progress
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
@@ -36,6 +37,7 @@ class Sitting:
         ranks: Ranks,
         quiet: bool,
     ) -> None:
+        keep_freed_memory()
         self.run, self.config, self.dataset, self.ranks = run, config, dataset, ranks
         self.recipe, model_config = resolve(run.recipe, dataset.space)
         parts = load_parts(run.parts, self.recipe)
