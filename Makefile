@@ -14,7 +14,7 @@ DEMO := runs/demo
 demo: .venv/demo
 	$(BIN)/reverie train flow-matching --data digits --time 4m --out $(DEMO)
 	$(BIN)/reverie sample $(DEMO) -n 100 --seed 0 -o $(DEMO)/grid.png
-	$(BIN)/reverie evaluate $(DEMO) --samples 2000
+	$(BIN)/reverie evaluate $(DEMO) --samples 2000 --likelihood-rows 128
 	@echo
 	@echo "Done. Look at $(DEMO)/report/report.html and $(DEMO)/grid.png, then try:"
 	@echo "  $(BIN)/reverie sample $(DEMO) -n 64 --label 3 guidance=2 -o threes.png"
