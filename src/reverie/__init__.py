@@ -12,19 +12,37 @@ if TYPE_CHECKING:
     from reverie.core.export import check_target, save_samples
     from reverie.core.sampling import sample
     from reverie.core.space import Space
+    from reverie.data.config import DataConfig
+    from reverie.data.inspect import contact_sheet, inspect
     from reverie.evaluation.evaluate import evaluate
     from reverie.report.page import write_page
     from reverie.training.build import create, load
     from reverie.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Space", "check_target", "create", "evaluate", "load", "sample", "save_samples", "train", "write_page"]
+__all__ = [
+    "DataConfig",
+    "Space",
+    "check_target",
+    "contact_sheet",
+    "create",
+    "evaluate",
+    "inspect",
+    "load",
+    "sample",
+    "save_samples",
+    "train",
+    "write_page",
+]
 
 _HOMES = {
+    "DataConfig": "reverie.data.config",
     "Space": "reverie.core.space",
     "check_target": "reverie.core.export",
+    "contact_sheet": "reverie.data.inspect",
     "create": "reverie.training.build",
     "evaluate": "reverie.evaluation.evaluate",
+    "inspect": "reverie.data.inspect",
     "load": "reverie.training.build",
     "sample": "reverie.core.sampling",
     "save_samples": "reverie.core.export",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import reverie
+from reverie.core.recipe import parse_change
+from reverie.core.terminal import reading_bar, shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from reverie.data.config import DataConfig
     from reverie.data.inspect import Report
 
 
@@ -24,49 +29,18 @@ def data(
     ] = None,
 ) -> None:
     """What a source holds; a contact sheet; what is broken in it; what is advised."""
-    import re
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from reverie.data.inspect import contact_sheet, inspect
-
-    config = _config(source, settings or [])
-    console = Console()
-    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        report = inspect(config, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    changes = {key.removeprefix("data."): value for key, value in map(parse_change, settings or [])}
+    config = reverie.DataConfig.read({"source": source, **changes}, "data")
+    with reading_bar() as progress:
+        report = reverie.inspect(config, progress=progress)
     file = output or Path(f"contact-{re.sub('[^A-Za-z0-9]+', '-', Path(source).stem).strip('-') or 'sheet'}.png")
-    contact_sheet(report.dataset, file)
+    reverie.contact_sheet(report.dataset, file)
+    console = Console()
     _show(console, report)
     console.print(f"Contact sheet: {file}", markup=False, highlight=False)
 
 
-def _config(source: str, settings: list[str]) -> DataConfig:
-    import yaml
-
-    from reverie.core.errors import RequestError
-    from reverie.data.config import DataConfig
-
-    values: dict[str, object] = {"source": source}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise RequestError(f"'{setting}' is not key=value, as in size=64")
-        try:
-            values[key.removeprefix("data.")] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise RequestError(f"'{setting}': the value cannot be read") from None
-    return DataConfig.read(values, "data")
-
-
 def _show(console: Console, report: Report) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from reverie.data.pool import shown
-
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(report):
         table.add_row(Text(name, style="bold"), Text(value))
@@ -84,8 +58,6 @@ def _show(console: Console, report: Report) -> None:
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     """Pairs of what is told and its value."""
-    from reverie.data.pool import shown
-
     dataset, looks = report.dataset, report.looks
     facts = [("source", f"{shown(dataset.config.source)} ({report.kind})"), ("rows", f"{len(dataset.pool):,}")]
     if looks is not None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reverie.core.terminal import shown
+
 
 class Skipped(NamedTuple):
     """Something in a source that gave no row, and why."""
@@ -17,12 +19,6 @@ class Skipped(NamedTuple):
 
     def __str__(self) -> str:
         return f"{shown(self.name)}: {shown(self.reason)}"
-
-
-def shown(text: str) -> str:
-    """Text as it can be printed: file names may hold line breaks, terminal codes and bytes that are no text."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True)

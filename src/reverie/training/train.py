@@ -12,6 +12,7 @@ from reverie.core.errors import RequestError
 from reverie.core.player import Progress
 from reverie.core.recipe import Recipe, parse_change, read_recipe, save_recipe
 from reverie.core.run import Run
+from reverie.core.terminal import reading_bar
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
 from reverie.training.build import check_parts, copy_parts, resolve
@@ -62,7 +63,8 @@ def train(
     if config.batch % (config.accumulate * ranks.world):
         shares = f"{ranks.world} processes x {config.accumulate} micro-batches"
         raise RequestError(f"train.batch={config.batch} does not divide into {shares}")
-    dataset = open_data(DataConfig.read(asked.data, "data"))
+    with nullcontext() if quiet or not ranks.first else reading_bar() as progress:
+        dataset = open_data(DataConfig.read(asked.data, "data"), progress=progress)
     resolved = _complete(asked, config, dataset)
     source = Path(dataset.config.source).stem.replace(":", "-")
     run = Run(out or Path("runs") / f"{resolved.name}-{source}")

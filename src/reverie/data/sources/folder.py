@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from reverie.core.errors import RequestError
+from reverie.core.terminal import shown
 from reverie.data.decode import MAX_BYTES, SUFFIXES
-from reverie.data.pool import Skipped, shown
+from reverie.data.pool import Skipped
 from reverie.data.source import Described, Files
 from reverie.data.sources.annotations import METADATA, STYLEGAN, describe
 
