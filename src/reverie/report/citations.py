@@ -13,7 +13,8 @@ def bibtex(paper: Paper | PaperRecord) -> str:
     first = paper.authors.replace(" et al.", "").split(" and ")[0].split(",")[0].split()[-1]
     word = next((w for w in paper.title.split() if len(w) > 3), paper.title.split()[0])
     key = "".join(c for c in f"{first}{paper.year}{word}".lower() if c.isalnum())
-    fields = {"title": f"{{{paper.title}}}", "author": paper.authors, "year": str(paper.year), "url": paper.url}
+    authors = paper.authors.replace(" et al.", " and others").replace(", ", " and ")
+    fields = {"title": f"{{{paper.title}}}", "author": authors, "year": str(paper.year), "url": paper.url}
     body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
     return f"@article{{{key},\n{body}\n}}"
 

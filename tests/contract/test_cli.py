@@ -1,0 +1,101 @@
+"""The command line: errors in one or two lines with their exit codes, and the verbs from end to end."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reverie.cli.main import run
+
+SMALL = ["train.batch=8", "train.grids=1", "data.size=16", "--steps", "3", "-q"]
+
+
+def reverie(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["reverie", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    return int(stopped.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["models", "dcgn"], "did you mean 'dcgan'?"),
+        (["train", "dcgn"], "did you mean 'dcgan'?"),
+        (["train", "dcgan", "train.bach=3"], "unknown key 'train.bach'; did you mean 'batch'?"),
+        (["train", "dcgan", "model.generator.widht=3"], "unknown key 'model.generator.widht'; did you mean 'width'?"),
+        (["train", "dcgan", "modle.latent=3"], "unknown key 'modle.latent'; did you mean 'model'?"),
+        (["train", "dcgan", "train.batch"], "write key.path=value"),
+        (["train", "dcgan", "train.batch=0"], "train.batch = 0"),
+        (["train", "dcgan", "--steps", "0"], "train.steps = 0"),
+        (["train", "dcgan", "--time", "10q"], "is not a duration"),
+        (["train", "dcgan", "--time", "1m", "--steps", "3"], "give one budget, not time and steps"),
+        (["train", "dcgan", "--data", "nowhere"], "no data 'nowhere'"),
+        (["train", "dcgan", "--device", "tpu"], "no device 'tpu' here"),
+        (["train", "dcgan", "model.generator=resnet"], "no generator network 'resnet'"),
+        (["train", "dcgan", "model.objective=hinges"], "did you mean 'hinge'?"),
+        (["train", "dcgan", "teacher=run:nowhere"], "no run at nowhere"),
+        (["train", "missing.yaml"], "cannot read missing.yaml"),
+        (["sample", "nowhere"], "no run at nowhere"),
+        (["evaluate", "nowhere"], "no run at nowhere"),
+        (["cite", "nowhere"], "no recipe 'nowhere'"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_wrong_requests(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert reverie(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") <= 2
+    assert "Traceback" not in said
+
+
+def test_a_recipe_cannot_name_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "evil.yaml"
+    for text in ("model: {name: os}", "model: {name: ../../evil}", "model: !!python/object/apply:os.getcwd []"):
+        recipe.write_text(text)
+        assert reverie(monkeypatch, "train", str(recipe)) == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_from_a_folder_to_a_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shades = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    for i, pixels in enumerate(shades):
+        folder = tmp_path / "photos" / ("cats" if i % 2 else "dogs")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    assert reverie(monkeypatch, "train", "dcgan", "--data", "photos", *SMALL, "--out", "run") == 0
+    assert reverie(monkeypatch, "train", "dcgan", "--data", "photos", *SMALL, "--out", "run") == 0, "nothing left to do"
+    assert reverie(monkeypatch, "train", "dcgan", "--data", "digits", *SMALL, "--out", "run") == 2, "other data"
+    assert reverie(monkeypatch, "train", "run/recipe.yaml", "--out", "again", "-q") == 0, "a run's recipe repeats it"
+    assert Path("run/model.safetensors").stat().st_size == Path("again/model.safetensors").stat().st_size
+    for out in ("grid.png", "arrays.npz", "folder"):
+        assert reverie(monkeypatch, "sample", "run", "-n", "5", "--label", "1", "-o", out) == 0
+    arrays = np.load("arrays.npz")
+    assert arrays["images"].shape == (5, 16, 16, 3)
+    assert arrays["images"].dtype == np.uint8
+    assert list(arrays["labels"]) == [1] * 5
+    files = sorted(Path("folder").iterdir())
+    assert np.array_equal(np.asarray(Image.open(files[3])), arrays["images"][3])
+    assert reverie(monkeypatch, "sample", "run", "--label", "2") == 2
+    assert reverie(monkeypatch, "sample", "run", "-o", "x.jpg") == 2
+    assert reverie(monkeypatch, "sample", "run", "stepps=3") == 2
+    assert reverie(monkeypatch, "evaluate", "run", "-n", "16") == 0
+    assert json.loads(Path("run/report/report.json").read_text())["samples"] == 16
+    page = Path("run/report/report.html").read_text()
+    assert "data:image/png;base64" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    capsys.readouterr()
+    assert reverie(monkeypatch, "cite", "run") == 0
+    assert "author = {Radford and Metz and Chintala}" in capsys.readouterr().out
