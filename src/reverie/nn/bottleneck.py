@@ -62,8 +62,9 @@ def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     # A transposed convolution's weight has its inputs first; an output sees every stride-th place of its kernel.
-    transposed = isinstance(layer, nn.ConvTranspose2d)
-    fan_in = weight[:, 0].numel() / math.prod(layer.stride) if transposed else weight[0].numel()
+    fan_in: float = weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose2d):
+        fan_in = weight[:, 0].numel() / math.prod(layer.stride)
     nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
     if isinstance(layer.bias, Tensor):
         nn.init.zeros_(layer.bias)
