@@ -199,3 +199,47 @@ def test_time_is_time_in_rounds_over_all_resumes(tmp_path: Path) -> None:
     assert fractions == sorted(fractions)
     state = json.loads((sorted(run.checkpoints.glob("[0-9]*"))[-1] / "state.json").read_text())
     assert state["progress"]["fraction"] == 1.0
+
+
+def test_a_first_attempt_that_failed_does_not_hold_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ReverieError, match=r"not finite|nan"):
+        small(tmp_path / "run", **{"model.discriminator_optimizer.lr": 1e30, "train.steps": 9})
+    assert int(newest(small(tmp_path / "run"))["round"]) == 3
+
+
+def test_a_lost_recipe_does_not_open_the_folder_to_others(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    run.recipe_file.unlink()
+    with pytest.raises(RequestError, match=r"train.batch is 8 there, 4 here"):
+        small(tmp_path / "run", **{"train.batch": 4})
+    assert int(newest(small(tmp_path / "run", **{"train.steps": 4}))["round"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("state.json", b"[]"),
+        ("state.json", b'{"progress": {"round": "x"}}'),
+        ("weights.safetensors", b"garbage"),
+        ("optimizers.safetensors", None),  # of another model
+        ("weights.safetensors", None),
+    ],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(name: str, content: bytes | None, tmp_path: Path) -> None:
+    run = small(tmp_path / "run", **{"train.checkpoint_every": 1e-6})
+    older, newer = sorted(run.checkpoints.glob("[0-9]*"))
+    other = small(tmp_path / "other", **{"model.generator.width": 16}).checkpoints / "000000003" / name
+    (newer / name).write_bytes(other.read_bytes() if content is None else content)
+    again = small(tmp_path / "run", **{"train.steps": 4})
+    resumed = next(event for event in again.journal() if event["event"] == "resume")
+    assert resumed["round"] == int(older.name)
+    assert int(newest(again)["round"]) == 4
+
+
+def test_damaged_lines_of_the_journal_are_passed_over(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    with open(run.journal_file, "ab") as journal:
+        journal.write(b'3\n\xff\xfe\n{"event": "log", "round": "x"}\n{"event": "lo')
+    events = [event["event"] for event in small(tmp_path / "run", **{"train.steps": 4}).journal()]
+    assert events[-1] == "done"
+    assert events.count("start") == 1

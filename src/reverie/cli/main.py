@@ -69,6 +69,12 @@ def run() -> None:
         code = 130
     except BrokenPipeError:
         code = 0
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"reverie: {where}{error.strerror or error}", file=sys.stderr)
+        code = 1
     except Exception as error:
         shown = getattr(error, "show", None)  # the parser's own usage errors know how to print themselves
         if shown is None:

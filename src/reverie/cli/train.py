@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,4 +38,5 @@ def train(
     if not quiet:
         print(f"model    {run.model_file}")
         print(f"samples  {run.samples}")
-        print(f"next     reverie sample {run.folder} -n 64 -o grid.png;  reverie evaluate {run.folder}")
+        folder = shlex.quote(str(run.folder))
+        print(f"next     reverie sample {folder} -n 64 -o grid.png;  reverie evaluate {folder}")

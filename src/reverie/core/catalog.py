@@ -29,6 +29,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 RECIPES = PACKAGE / "recipes"
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it is built in: ten times faster
 
+# What the parser raises on text that is no YAML, on dates that are none (ValueError), and on bottomless nesting.
+UNREADABLE = (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError)
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -75,8 +78,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         body = yaml.load(file.read_text(encoding="utf-8"), Loader=Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot read {file}: {error}") from None
-    except yaml.YAMLError as error:
+        raise RequestError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+    except UNREADABLE as error:
         raise RequestError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(body, dict):
         raise RequestError(f"{file} is not a recipe: expected 'key: value' lines")
@@ -87,17 +90,20 @@ def read_entry(file: Path) -> Entry:
     """Reads a recipe file's header."""
     body = read_yaml(file)
     try:
-        papers = tuple(Paper(**paper) for paper in body.get("papers", ()))
+        papers = tuple(Paper(**paper) for paper in body.get("papers") or ())
+        capabilities, needs = tuple(body.get("capabilities") or ()), tuple(body.get("needs") or ())
     except TypeError:
-        raise RequestError(f"{file}: each of 'papers' needs title, authors, year and url, and no more") from None
+        raise RequestError(
+            f"{file}: each of 'papers' needs title, authors, year and url; 'capabilities' and 'needs' are lists"
+        ) from None
     return Entry(
         name=str(body.get("name", file.stem)),
         family=str(body.get("family", file.parent.name)),
         summary=str(body.get("summary", "")),
         follows=str(body.get("follows", "")),
         papers=papers,
-        capabilities=tuple(body.get("capabilities", ())),
-        needs=tuple(body.get("needs", ())),
+        capabilities=capabilities,
+        needs=needs,
         file=file,
         body=body,
     )

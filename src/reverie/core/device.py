@@ -25,6 +25,8 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
     except (RuntimeError, AssertionError):
         raise RequestError(f"no device '{name}' here; try --device auto or --device cpu") from None
     return device

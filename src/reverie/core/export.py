@@ -12,6 +12,9 @@ from reverie.core.files import write_atomically
 from reverie.core.images import save_grid, to_bytes, to_pillow
 from reverie.core.sampling import Samples
 
+IMAGES = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".npy", ".zip", ".pt", ".pdf", ".svg"}
+"""Endings that people ask for and that are not written."""
+
 
 def check_target(out: Path) -> None:
     """Says before any work whether samples can be written there.
@@ -19,8 +22,16 @@ def check_target(out: Path) -> None:
     Raises:
         RequestError: the ending is of no kind that is written.
     """
-    if out.suffix not in ("", ".png", ".npz"):
+    if out.suffix.lower() in IMAGES:
         raise RequestError(f"cannot write '{out.suffix}' files; use .png, .npz, or a folder")
+    if not out.name:
+        raise RequestError("the output is empty; name a .png, a .npz, or a folder")
+    is_file = out.suffix.lower() in (".png", ".npz")
+    if out.is_dir() if is_file else out.is_file():
+        raise RequestError(f"{out} is a {'folder' if is_file else 'file'}; give another --out")
+    above = next((p for p in out.parents if p.exists()), None)
+    if above is not None and not above.is_dir():
+        raise RequestError(f"{above} is a file, not a folder; give another --out")
 
 
 def save_samples(samples: Samples, out: Path) -> None:
@@ -38,7 +49,7 @@ def save_samples(samples: Samples, out: Path) -> None:
     check_target(out)
     points = samples.x.ndim == 2
     labels = np.full(len(samples.x), -1) if samples.labels is None else samples.labels.numpy()
-    if out.suffix == ".npz":
+    if out.suffix.lower() == ".npz":
         rows = samples.x.numpy() if points else to_bytes(samples.x).permute(0, 2, 3, 1).numpy()
         buffer = io.BytesIO()
         np.savez_compressed(buffer, images=rows, labels=labels)
@@ -46,7 +57,7 @@ def save_samples(samples: Samples, out: Path) -> None:
         write_atomically(out, buffer.getvalue())
     elif points:
         raise RequestError("these samples are points; write them to a .npz file")
-    elif out.suffix == ".png":
+    elif out.suffix.lower() == ".png":
         save_grid(samples.x, out)
     else:
         out.mkdir(parents=True, exist_ok=True)

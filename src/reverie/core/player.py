@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from reverie.core.batch import Batch
@@ -70,14 +71,14 @@ class OptimizerConfig(Strict):
     """
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    lr: float = 2e-4
+    lr: float = Field(2e-4, ge=0, allow_inf_nan=False)
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.0
     weight_decay: float = 0.0
     eps: float = 1e-8
-    warmup: int = 0
+    warmup: int = Field(0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
-    clip: float | None = None
+    clip: float | None = Field(None, gt=0)
 
 
 @dataclass(frozen=True, kw_only=True)

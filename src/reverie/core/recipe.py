@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import Field
 
-from reverie.core.catalog import Entry, Loader, find
+from reverie.core.catalog import UNREADABLE, Entry, Loader, find
 from reverie.core.errors import RequestError, nearest
 from reverie.core.files import write_atomically
 from reverie.core.strict import Strict
@@ -53,7 +54,7 @@ class Recipe(Strict):
         data_hash: of the data's content and transform; written by training.
     """
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w .+-]{0,99}$")  # it becomes part of a folder's name
     family: str = ""
     summary: str = ""
     follows: str = ""
@@ -112,8 +113,8 @@ def parse_change(text: str) -> tuple[str, Any]:
         raise RequestError(f"'{text}' is not a change; write key.path=value, as in train.batch=64")
     try:
         value = yaml.load(raw, Loader=Loader)
-    except yaml.YAMLError:
-        raise RequestError(f"'{text}': the value is not YAML") from None
+    except UNREADABLE:
+        raise RequestError(f"'{text}': the value cannot be read as YAML") from None
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3 as text

@@ -55,15 +55,17 @@ class Run:
         return from_entry(read_entry(self.recipe_file))
 
     def journal(self) -> Iterator[dict[str, Any]]:
-        """The journal's events, oldest first; a half-written last line is passed over."""
+        """The journal's events, oldest first; lines that are damaged or half-written are passed over."""
         if not self.journal_file.is_file():
             return
-        with open(self.journal_file, encoding="utf-8") as lines:
+        with open(self.journal_file, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 try:
-                    yield json.loads(line)
+                    event = json.loads(line)
                 except ValueError:
                     continue
+                if isinstance(event, dict) and isinstance(event.get("event"), str) and type(event.get("round")) is int:
+                    yield event
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,7 +34,9 @@ class Strict(BaseModel):
 
 def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
-    path = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
+    # Branches of a union show up in the path as "constrained-int" or "literal['auto']": no key of a recipe has those.
+    keys = [str(part) for part in first["loc"] if re.fullmatch(r"[A-Za-z0-9_]+", str(part))]
+    path = ".".join([where, *keys]).strip(".")
     if first["type"] == "extra_forbidden":
         record: Any = cls
         for part in first["loc"][:-1]:

@@ -20,7 +20,7 @@ from reverie.evaluation import measures, pictures
 from reverie.evaluation.features.features import Features, choose_features
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.measures import Drawn
-from reverie.training.build import load
+from reverie.training.build import load, read_model_header
 
 
 def evaluate(
@@ -87,6 +87,10 @@ def _data(run: Run, model: Model, data: str | None) -> Dataset:
     dataset = open_data(DataConfig.read(config, "data"))
     if dataset.space.shape != model.space.shape:
         raise RequestError(f"the data's rows are {dataset.space.shape}, the model's {model.space.shape}")
+    if model.space.classes and dataset.classes != read_model_header(run.model_file)[2]:
+        raise RequestError("the data's classes are not those the model was trained with; measure it against the latter")
+    if len(dataset.train) < 2:
+        raise RequestError(f"{len(dataset.train)} training row is too few to measure against")
     return dataset
 
 

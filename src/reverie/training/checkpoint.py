@@ -25,6 +25,10 @@ from reverie.core.run import Run
 from reverie.training.loop import Loop
 
 
+class WeightsError(ReverieError):
+    """Weights that are not of the model they are loaded into."""
+
+
 def save_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
     """Writes tensors to a safetensors file, flushed to the disk.
 
@@ -35,6 +39,7 @@ def save_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     try:
         save_file(plain, file, metadata)
+        file.chmod(0o644)  # safetensors makes files for their owner alone; the rest of a run is for all to read
         with open(file, "rb+") as stream:
             os.fsync(stream.fileno())
     except (OSError, SafetensorError) as error:
@@ -118,6 +123,10 @@ def finished(run: Run) -> list[Path]:
     return sorted(found, reverse=True)
 
 
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, WeightsError)
+"""What reading a damaged checkpoint may raise: the one before is tried then."""
+
+
 def resume(run: Run, loop: Loop) -> tuple[float, list[str]] | None:
     """Takes the newest checkpoint that can be read into a loop.
 
@@ -131,7 +140,7 @@ def resume(run: Run, loop: Loop) -> tuple[float, list[str]] | None:
     for folder in finished(run):
         try:
             spent = _read(folder, loop, notes)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except DAMAGED as error:
             notes.append(f"checkpoint {folder.name} is damaged ({error}); trying the one before")
             continue
         return spent, notes
@@ -149,12 +158,15 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
     if memory_keys(loop.model):
         memory = load_file(folder / f"memory-{loop.ranks.rank}.safetensors")
     load_weights(loop.model, {**weights, **memory})
-    loop.average.load(average, state["average_updates"])
+    loop.average.load(average, int(state["average_updates"]))
     for i, seat in enumerate(loop.seats):
         own = {place: _as_laid_out(values, seat.weights[place]) for place, values in _grouped(tensors, f"{i}/")}
+        if own and len(own) != len(seat.weights):
+            raise ValueError(f"the {seat.player.name}'s optimiser knows {len(own)} of {len(seat.weights)} weights")
         body = seat.optimizer.state_dict()
         seat.optimizer.load_state_dict({"state": own, "param_groups": body["param_groups"]})
-    loop.progress = Progress(**state["progress"])
+    place = state["progress"]
+    loop.progress = Progress(int(place["round"]), int(place["images"]), float(place["fraction"]))
     if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
         notes.append(
             f"the checkpoint was made with {state['threads']} threads and torch {state['torch']}, now there are "
@@ -167,7 +179,9 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
 
 def _as_laid_out(values: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
     """Optimiser state in the memory order of its weight: fused kernels walk both in step, whatever their strides."""
-    return {k: torch.empty_like(weight).copy_(v) if v.shape == weight.shape else v for k, v in values.items()}
+    if any(v.ndim and v.shape != weight.shape for v in values.values()):
+        raise ValueError("the optimiser's state is of other weights")
+    return {k: torch.empty_like(weight).copy_(v) if v.ndim else v for k, v in values.items()}
 
 
 def _grouped(tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[int, dict[str, Tensor]]]:
@@ -183,14 +197,14 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copies weights into a model, in place.
 
     Raises:
-        ReverieError: names or shapes differ.
+        WeightsError: names or shapes differ.
     """
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         lines = str(error).splitlines()
-        raise ReverieError(f"these weights are not of this model: {lines[min(1, len(lines) - 1)].strip()}") from None
+        raise WeightsError(f"these weights are not of this model: {lines[min(1, len(lines) - 1)].strip()}") from None
     missing = [key for key in missing if key not in memory_keys(model)]
     if missing or unexpected:
         odd = (missing or unexpected)[0]
-        raise ReverieError(f"these weights are not of this model: '{odd}' is {'missing' if missing else 'unknown'}")
+        raise WeightsError(f"these weights are not of this model: '{odd}' is {'missing' if missing else 'unknown'}")

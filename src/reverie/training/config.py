@@ -18,6 +18,8 @@ def seconds(text: str | float) -> float:
     Raises:
         ValueError: it is not a duration, or not positive.
     """
+    if not isinstance(text, (int, float, str)):
+        raise ValueError(f"{text!r} is not a duration; write 90s, 10m or 1h30m")
     if isinstance(text, (int, float)) or re.fullmatch(r"\d+(\.\d+)?", text):
         value = float(text)
     else:
@@ -72,7 +74,7 @@ class TrainConfig(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     compile: bool | Literal["auto"] = "auto"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(20, ge=1)
     grids: int = Field(12, ge=0)
     grid_size: int = Field(64, ge=1)

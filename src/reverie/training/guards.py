@@ -31,8 +31,8 @@ def check_terms(terms: Mapping[str, Tensor], player: str, step: int) -> None:
         return
     name = next(name for name, value in zip(terms, values, strict=True) if not bool(torch.isfinite(value)))
     raise ReverieError(
-        f"step {step}: the {player}'s loss term '{name}' is {float(terms[name].detach())}; stopped, the last good "
-        "checkpoint is kept. Try a lower learning rate, gradient clipping, or train.precision=fp32"
+        f"step {step}: the {player}'s loss term '{name}' is {float(terms[name].detach())}; stopped, checkpoints "
+        "are kept. Try a lower learning rate, gradient clipping, or train.precision=fp32, with another --out"
     )
 
 
@@ -48,8 +48,8 @@ def gradient_norm(weights: Sequence[nn.Parameter], player: str, step: int, terms
     norm = torch.nn.utils.get_total_norm(gradients)
     if not bool(torch.isfinite(norm)):
         raise ReverieError(
-            f"step {step}: the {player}'s gradient (of {', '.join(terms)}) is not finite; stopped, the last good "
-            "checkpoint is kept. Try a lower learning rate, gradient clipping, or train.precision=fp32"
+            f"step {step}: the {player}'s gradient (of {', '.join(terms)}) is not finite; stopped, checkpoints "
+            "are kept. Try a lower learning rate, gradient clipping, or train.precision=fp32, with another --out"
         )
     return norm
 

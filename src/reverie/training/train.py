@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,8 @@ from reverie.core.run import Run
 from reverie.core.terminal import reading_bar
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
-from reverie.training.build import check_parts, copy_parts, resolve
+from reverie.training.build import check_parts, copy_parts, read_model_header, resolve
+from reverie.training.checkpoint import finished
 from reverie.training.config import WATCHING, TrainConfig
 from reverie.training.ranks import Ranks
 from reverie.training.sitting import Sitting
@@ -66,8 +68,9 @@ def train(
     with nullcontext() if quiet or not ranks.first else reading_bar() as progress:
         dataset = open_data(DataConfig.read(asked.data, "data"), progress=progress)
     resolved = _complete(asked, config, dataset)
-    source = Path(dataset.config.source).stem.replace(":", "-")
-    run = Run(out or Path("runs") / f"{resolved.name}-{source}")
+    if out is not None and not str(out):
+        raise RequestError("--out is empty; name a folder")
+    run = Run(out or Path("runs") / f"{resolved.name}-{_name_of(dataset.config.source)}")
     with run.lock() if ranks.first else nullcontext():
         if ranks.first:
             run.clear_temporary()
@@ -75,6 +78,13 @@ def train(
         ranks.barrier()
         Sitting(run, config, dataset, place, ranks, quiet).go(stop)
     return run
+
+
+def _name_of(source: str) -> str:
+    """A source's name, as a run folder's may hold it."""
+    path = Path(source)
+    name = path.stem if path.suffix in (".zip", ".gz", ".yaml") else path.name
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "data"
 
 
 def _complete(asked: Recipe, config: TrainConfig, dataset: Dataset) -> Recipe:
@@ -99,6 +109,8 @@ def _ask(
 ) -> Recipe:
     pairs = dict(changes) if isinstance(changes, Mapping) else dict(map(parse_change, changes))
     if data is not None:
+        if not data:
+            raise RequestError("--data is empty; name a folder, a zip, or a built-in source such as digits")
         pairs["data.source"] = data
     budget = {"time": time, "steps": steps, "images": images}
     named = {k: v for k, v in budget.items() if v is not None} or {
@@ -117,11 +129,10 @@ def _settle(run: Run, resolved: Recipe) -> None:
     Raises:
         RequestError: they differ in what is trained.
     """
-    if not run.recipe_file.is_file():
-        resolved = copy_parts(resolved, run)
-        save_recipe(resolved, run.recipe_file)
+    if not run.model_file.is_file() and not finished(run):  # nothing was trained there, whatever was tried
+        save_recipe(copy_parts(resolved, run), run.recipe_file)
         return
-    there = run.recipe
+    there = run.recipe if run.recipe_file.is_file() else read_model_header(run.model_file)[0]
     old, new = _identity(there), _identity(resolved)
     for key in sorted(old.keys() | new.keys(), key=lambda key: (key != "model.name", key)):
         if old.get(key) != new.get(key):
