@@ -65,6 +65,8 @@ def test_norm_equals_torch(activate, layout):
     expected = F.silu(z) if activate else z
 
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, scale, shift), expected, rtol=1e-12, atol=1e-12)
     ours = torch.autograd.grad(y, leaves, upstream)
     theirs = torch.autograd.grad(expected, leaves, upstream)
     for a, b in zip(ours, theirs, strict=True):
