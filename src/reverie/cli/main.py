@@ -59,6 +59,8 @@ def run() -> None:
     debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # Ctrl-C, as the parser reports it
+            print("reverie: interrupted", file=sys.stderr)
     except ReverieError as error:
         if debug:
             traceback.print_exc()

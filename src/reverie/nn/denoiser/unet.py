@@ -45,7 +45,7 @@ class Config(Strict):
     """
 
     patch: int = Field(2, ge=1)
-    width: int = Field(48, ge=4)
+    width: int = Field(48, ge=4, multiple_of=2)
     multipliers: tuple[int, ...] | None = Field(None, min_length=1)
     blocks: int = Field(1, ge=1)
     blocks_up: int | None = Field(1, ge=1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from reverie.core.batch import Condition
@@ -32,10 +33,10 @@ class Config(Strict):
         stop: the side, in pixels, at which halving stops.
     """
 
-    width: int = 32
-    widest: int = 256
-    blocks: int = 1
-    stop: int = 8
+    width: int = Field(32, ge=1)
+    widest: int = Field(256, ge=1)
+    blocks: int = Field(1, ge=0)
+    stop: int = Field(8, ge=1)
 
 
 class Network(nn.Module):
