@@ -37,6 +37,7 @@ def reverie(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["train", "dcgan", "--device", "tpu"], "no device 'tpu' here"),
         (["train", "dcgan", "model.generator=resnet"], "no generator network 'resnet'"),
         (["train", "dcgan", "model.objective=hinges"], "did you mean 'hinge'?"),
+        (["train", "vae", "model.sampling.temperature=.inf"], "should be a finite number"),
         (["train", "dcgan", "teacher=run:nowhere"], "no run at nowhere"),
         (["train", "missing.yaml"], "cannot read missing.yaml"),
         (["sample", "nowhere"], "no run at nowhere"),
@@ -78,6 +79,11 @@ def test_from_a_folder_to_a_page(
     assert reverie(monkeypatch, "train", "dcgan", "--data", "photos", *SMALL, "--out", "run") == 0
     assert reverie(monkeypatch, "train", "dcgan", "--data", "photos", *SMALL, "--out", "run") == 0, "nothing left to do"
     assert reverie(monkeypatch, "train", "dcgan", "--data", "digits", *SMALL, "--out", "run") == 2, "other data"
+    extra = Path("photos/cats/later.png")
+    Image.fromarray(255 - shades[0]).save(extra)
+    assert reverie(monkeypatch, "train", "dcgan", "--data", "photos", *SMALL, "--out", "run") == 2
+    assert "was trained on other data (photos" in capsys.readouterr().err
+    extra.unlink()
     assert reverie(monkeypatch, "train", "run/recipe.yaml", "--out", "again", "-q") == 0, "a run's recipe repeats it"
     assert Path("run/model.safetensors").stat().st_size == Path("again/model.safetensors").stat().st_size
     for out in ("grid.png", "arrays.npz", "folder"):
@@ -88,6 +94,8 @@ def test_from_a_folder_to_a_page(
     assert list(arrays["labels"]) == [1] * 5
     files = sorted(Path("folder").iterdir())
     assert np.array_equal(np.asarray(Image.open(files[3])), arrays["images"][3])
+    assert reverie(monkeypatch, "sample", "run", "-n", "2", "-o", "folder") == 2, "it holds a larger request's files"
+    assert sorted(Path("folder").iterdir()) == files
     assert reverie(monkeypatch, "sample", "run", "--label", "2") == 2
     assert reverie(monkeypatch, "sample", "run", "-o", "x.jpg") == 2
     assert reverie(monkeypatch, "sample", "run", "stepps=3") == 2

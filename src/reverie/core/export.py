@@ -20,7 +20,8 @@ def check_target(out: Path) -> None:
     """Says before any work whether samples can be written there.
 
     Raises:
-        RequestError: the ending is of no kind that is written.
+        RequestError: the ending is of no kind that is written, or the folder holds something already: files of another
+            request would pass for part of this one, and nothing of anybody's is deleted.
     """
     if out.suffix.lower() in IMAGES:
         raise RequestError(f"cannot write '{out.suffix}' files; use .png, .npz, or a folder")
@@ -29,6 +30,8 @@ def check_target(out: Path) -> None:
     is_file = out.suffix.lower() in (".png", ".npz")
     if out.is_dir() if is_file else out.is_file():
         raise RequestError(f"{out} is a {'folder' if is_file else 'file'}; give another --out")
+    if out.is_dir() and next(out.iterdir(), None):
+        raise RequestError(f"{out} is not empty; name a new folder for the samples")
     above = next((p for p in out.parents if p.exists()), None)
     if above is not None and not above.is_dir():
         raise RequestError(f"{above} is a file, not a folder; give another --out")

@@ -71,7 +71,7 @@ class OptimizerConfig(Strict):
     """
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    lr: float = Field(2e-4, ge=0, allow_inf_nan=False)
+    lr: float = Field(2e-4, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.0
     weight_decay: float = 0.0

@@ -13,7 +13,7 @@ from reverie.core.errors import RequestError, nearest
 class Strict(BaseModel):
     """A frozen record that takes its own keys and no others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     @classmethod
     def read(cls, values: Any, where: str) -> Self:

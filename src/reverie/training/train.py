@@ -136,6 +136,11 @@ def _settle(run: Run, resolved: Recipe) -> None:
     old, new = _identity(there), _identity(resolved)
     for key in sorted(old.keys() | new.keys(), key=lambda key: (key != "model.name", key)):
         if old.get(key) != new.get(key):
+            if key == "data_hash":
+                raise RequestError(
+                    f"{run.folder} was trained on other data ({there.data['source']}, as it was then); "
+                    "give another --out to train on these"
+                )
             raise RequestError(
                 f"{run.folder} holds another run: {key} is {old.get(key)!r} there, {new.get(key)!r} here; "
                 "give another --out, or the same recipe and data to resume"
