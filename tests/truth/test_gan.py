@@ -119,7 +119,7 @@ def test_dcgan_is_built_as_the_paper_says() -> None:
     assert [len(norm.weight) for norm in critic.norms[1:]] == [128, 256, 512]
     assert all(layer.stride == (2, 2) for layer in [*generator.layers, *critic.layers])
     digits = dcgan_generator.Network(dcgan_generator.Config(), Space((1, 28, 28)), latent=100)
-    assert digits.sizes == [(7, 7), (14, 14), (28, 28)]
+    assert digits.sizes == [(4, 4), (7, 7), (14, 14), (28, 28)]
 
     plain = {"norm": False}
     critic = dcgan_discriminator.Network(dcgan_discriminator.Config(width=1, **plain), Space((1, 8, 8)))
@@ -158,15 +158,15 @@ def test_r3gan_blocks_are_grouped_bottlenecks() -> None:
     config = r3gan_generator.Config(width=32, max_width=64, blocks=2, group=16, expansion=2)
     network = r3gan_generator.Network(config, Space((1, 28, 28)), latent=5)
     block = network.stages[-1][0]
-    assert network.basis.shape == (7, 7, 64)
+    assert network.basis.shape == (4, 4, 64)
     assert [tuple(layer.weight.shape) for layer in (block.expand, block.mix, block.reduce)] == [
         (64, 32, 1, 1),
         (64, 16, 3, 3),
         (32, 64, 1, 1),
     ]
     assert not any(isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) for m in network.modules())
-    # Fixup: deviation gain / sqrt(fan in) * L^(-1/4) for the L = 6 blocks, zero for the last layer.
-    expected = (2 / 1.04) ** 0.5 / (16 * 9) ** 0.5 * 6**-0.25
+    # Fixup: deviation gain / sqrt(fan in) * L^(-1/4) for the L = 8 blocks, zero for the last layer.
+    expected = (2 / 1.04) ** 0.5 / (16 * 9) ** 0.5 * 8**-0.25
     assert block.mix.weight.std().item() == pytest.approx(expected, rel=0.05)
     assert not block.reduce.weight.any()
 

@@ -37,6 +37,7 @@ class Config(Strict):
             convolution; 2 is a 4x4 convolution of stride 2, which leaves out the dearest stage.
         width: channels of the first stage; doubled at each halving of the size.
         max_width: the most channels of a stage.
+        stop: the side, or the next below, of the coarsest stage (the paper has 4).
         blocks: residual blocks of each stage.
         expansion: the inner width of a block, in widths of its stage.
         group: channels in each group of the inner 3x3 convolution (the paper has 16); 0 for one group.
@@ -46,14 +47,15 @@ class Config(Strict):
     stem: Literal[1, 2] = 1
     width: int = Field(64, ge=1)
     max_width: int = Field(256, ge=1)
+    stop: int = Field(4, ge=1)
     blocks: int = Field(1, ge=1)
     expansion: int = Field(2, ge=1)
     group: int = Field(16, ge=0)
     label: int = Field(64, ge=1)
 
     def stages(self, height: int, width: int) -> tuple[list[tuple[int, int]], list[int]]:
-        """The sizes and the channels of the stages for an image, fine to coarse; the coarsest fits 7x7."""
-        sizes = halvings(-(-height // self.stem), -(-width // self.stem), stop=7)
+        """The sizes and the channels of the stages for an image, fine to coarse."""
+        sizes = halvings(-(-height // self.stem), -(-width // self.stem), self.stop)
         return sizes, [min(self.width * 2**i, self.max_width) for i in range(len(sizes))]
 
 

@@ -26,12 +26,14 @@ class Config(Strict):
     Arguments:
         width: channels after the first layer; doubled at each halving of the size.
         max_width: the most channels anywhere.
+        stop: the side, or the next below, at which halving the image stops; the paper has 4 (64, 32, 16, 8, 4).
         norm: batch norm, or none.
         label: the length of a label's vector.
     """
 
     width: int = Field(64, ge=1)
     max_width: int = Field(512, ge=1)
+    stop: int = Field(4, ge=1)
     norm: bool = True
     label: int = Field(32, ge=1)
 
@@ -47,7 +49,7 @@ class Network(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         channels, height, width = space.shape
-        self.sizes = halvings(height, width, stop=7)
+        self.sizes = halvings(height, width, config.stop)
         steps = max(len(self.sizes) - 1, 1)
         self.stride = stride = 2 if len(self.sizes) > 1 else 1
         widths = [channels, *(min(config.width * 2**i, config.max_width) for i in range(steps))]

@@ -27,12 +27,14 @@ class Config(Strict):
     Arguments:
         width: channels before the last layer; doubled at each halving of the size.
         max_width: the most channels anywhere.
+        stop: the side, or the next below, at which halving the image stops; the paper has 4 (64, 32, 16, 8, 4).
         norm: batch norm, or none.
         label: the length of a label's vector, which is concatenated to z.
     """
 
     width: int = Field(64, ge=1)
     max_width: int = Field(512, ge=1)
+    stop: int = Field(4, ge=1)
     norm: bool = True
     label: int = Field(32, ge=1)
 
@@ -40,7 +42,7 @@ class Config(Strict):
 class Network(nn.Module):
     """Creates the generator: stride-2 transposed 4x4 convolutions, batch norm but at the output, ReLU, tanh.
 
-    The sizes halve (rounding up) from the image down to at most 7: 28, 14, 7 and 64, 32, 16, 8, 4.
+    The sizes halve (rounding up) from the image down to at most ``stop``: 28, 14, 7, 4 and 64, 32, 16, 8, 4.
 
     Arguments:
         config: its options.
@@ -51,7 +53,7 @@ class Network(nn.Module):
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
         channels, height, width = space.shape
-        self.sizes = halvings(height, width, stop=7)[::-1]  # coarse to fine
+        self.sizes = halvings(height, width, config.stop)[::-1]  # coarse to fine
         steps = len(self.sizes) - 1
         widths = [min(config.width * 2**i, config.max_width) for i in reversed(range(max(steps, 1)))]
         self.label = LabelVector(space.classes, config.label)

@@ -28,7 +28,7 @@ class Network(nn.Module):
     """Creates the generator; its output is linear, not squashed.
 
     Code (paper): the basis is the learned 4x4 tensor that z scales channel by channel; here it has the size at which
-    halving the image stops, at most 7 (28, 14, 7 and 32, 16, 8, 4).
+    halving the image stops, at most ``stop`` (28, 14, 7, 4 and 32, 16, 8, 4).
 
     Arguments:
         config: its options.
