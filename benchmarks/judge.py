@@ -34,7 +34,7 @@ from reverie.evaluation.coverage import coverage
 from reverie.evaluation.recognition import class_shares, confident, recognised
 
 VERSION = 1
-EPOCHS, BATCH, RATE = 12, 128, 6e-3
+EPOCHS, BATCH, RATE = 6, 128, 6e-3
 MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 
 
