@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +103,8 @@ def main() -> None:
     for seed in asked.seeds:
         if str(seed) not in results["seeds"]:
             results["seeds"][str(seed)] = measure(asked.recipe, seed, asked.time, court)
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+        cores = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+        machine = f"{torch.backends.cpu.get_cpu_capability()}, {cores}, torch {torch.__version__}"
         changes = {k: v for k, v in task.changes.items() if k != "data.source"}
         results = {
             "recipe": asked.recipe,

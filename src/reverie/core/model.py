@@ -93,7 +93,7 @@ class Model(nn.Module, ABC):
         return ()
 
     def averaged(self) -> Sequence[nn.Module]:
-        """What sampling uses: parameters are averaged over training, buffers copied."""
+        """What sampling uses: parameters are averaged over training, batch norm's statistics taken anew for them."""
         return ()
 
     def draws(self) -> Mapping[str, Draw]:

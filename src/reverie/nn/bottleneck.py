@@ -34,7 +34,8 @@ class Config(Strict):
 
     Arguments:
         stem: by how much D's first layer shrinks the image and G's last layer enlarges it. The paper has 1, a 1x1
-            convolution; 2 is a 4x4 convolution of stride 2, which leaves out the dearest stage.
+            convolution; 2 leaves out the dearest stage: a 4x4 convolution of stride 2 in D, and in G bilinear
+            interpolation before a 3x3 convolution.
         width: channels of the first stage; doubled at each halving of the size.
         max_width: the most channels of a stage.
         stop: the side, or the next below, of the coarsest stage (the paper has 4).
@@ -63,11 +64,7 @@ def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
     """Draws a layer's weights from a normal of deviation gain / sqrt(fan in), its biases from zero."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    # A transposed convolution's weight has its inputs first; an output sees every stride-th place of its kernel.
-    fan_in: float = weight[0].numel()
-    if isinstance(layer, nn.ConvTranspose2d):
-        fan_in = weight[:, 0].numel() / math.prod(layer.stride)
-    nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
+    nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
     if isinstance(layer.bias, Tensor):
         nn.init.zeros_(layer.bias)
     return layer

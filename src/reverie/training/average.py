@@ -2,7 +2,8 @@ r"""The exponential average of what sampling uses, bias-corrected.
 
 .. math:: \bar\theta_n = \frac{1 - \beta}{1 - \beta^n} \sum_{i=1}^{n} \beta^{n - i} \theta_i
 
-so the first average is the first weights, not the initial ones. Buffers (batch-norm statistics) are copied as they are.
+so the first average is the first weights, not the initial ones. Buffers stay as they are, but for batch norm's
+statistics, which ``training/batch_norm.py`` takes anew.
 
 References:
     | Adam: A Method for Stochastic Optimization (Kingma and Ba, 2015), Section 3
@@ -45,9 +46,6 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within it, the modules hold the averaged weights; nothing is copied."""
-        if self.updates == 0:
-            yield
-            return
         self._swap()
         try:
             yield

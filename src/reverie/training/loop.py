@@ -6,6 +6,8 @@ Each round, for each player: repeat ``turns`` times: loss, backward, reduce grad
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,6 +20,7 @@ from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Loss, Player, Progress, Turn
 from reverie.training.average import Average
+from reverie.training.batch_norm import fresh_statistics
 from reverie.training.config import TrainConfig
 from reverie.training.guards import check_terms, gradient_norm
 from reverie.training.optimizers import learning_rate, optimizer, parameters
@@ -103,6 +106,16 @@ class Loop:
         )
         self.model.on_progress(self.progress)
         return seen
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it, the model is the one that samples are drawn with: averaged weights and their statistics."""
+        config = self.config
+        if config.average.half_life == 0 or self.average.updates == 0:
+            yield
+            return
+        with self.average.in_place(), fresh_statistics(self.model, self.micro, config.seed, config.precision):
+            yield
 
     def _take_turn(self, seat: Seat, k: int, batches: dict[tuple[int, int], Batch]) -> Loss:
         player, config = seat.player, self.config

@@ -156,7 +156,7 @@ class Sitting:
     def _grid(self) -> None:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
-            with self.loop.average.in_place():
+            with self.loop.averaged():
                 write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
         self.ranks.barrier()
@@ -164,7 +164,7 @@ class Sitting:
     def _keep(self) -> None:
         save(self.run, self.loop, self.spent)
         if self.ranks.first:
-            with self.loop.average.in_place():
+            with self.loop.averaged():
                 save_model(self.loop.model, self.recipe, self.dataset.classes, self.run)
         self._write("checkpoint", seconds=self.spent)
 

@@ -52,11 +52,9 @@ class Network(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(*(Bottleneck(width, config, depth) for _ in range(config.blocks))) for width in widths
         )
-        self.finish = scaled(
-            Convolution(widths[-1], channels, 1, bias=False)
-            if config.stem == 1
-            else nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
-        )
+        self.enlarged = config.stem == 2
+        shape = (3, 1, 1) if self.enlarged else (1, 1, 0)  # a transposed convolution would leave a checkerboard
+        self.finish = scaled(Convolution(widths[-1], channels, *shape, bias=False))
 
     def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns images ``[B, C, H, W]`` for z ``[B, latent]``, near [-1, 1] once trained."""
@@ -66,5 +64,6 @@ class Network(nn.Module):
         *sizes, (height, width) = self.sizes
         for change, stage, size in zip(self.changes, self.stages[1:], sizes, strict=True):
             x = stage(enlarge(change(x), size))
-        image: Tensor = self.finish(x)[:, :, :height, :width]
+        x = enlarge(x, (height, width)) if self.enlarged else x
+        image: Tensor = self.finish(x)
         return image.float()
