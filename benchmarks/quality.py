@@ -42,11 +42,20 @@ class Task(NamedTuple):
 
 DIGITS = {"data.source": "digits"}
 UNLABELLED = {**DIGITS, "data.condition": "none"}
+# The recipe has the paper's constants, meant for many times as many steps as ten minutes on a CPU allow: batches of
+# 128, width 64 and a rate of 2e-4. More, larger and falling steps of narrower networks take their place.
+PLAYERS = ("generator", "discriminator")
+HURRIED = {
+    "train.batch": 32,
+    **{f"model.{player}": {"image": {"name": "dcgan", "width": 32}, "points": "mlp"} for player in PLAYERS},
+    **{f"model.{player}_optimizer.lr": 1e-3 for player in PLAYERS},
+    **{f"model.{player}_optimizer.schedule": "cosine" for player in PLAYERS},
+}
 TASKS = {
     "flow-matching": Task(DIGITS, {"recognised": 0.97, "coverage_of_real": 0.8}, {}),
     "ddpm": Task(DIGITS, {}, {}),
     "r3gan": Task(UNLABELLED, {"smallest_share": 0.04, "confident_of_real": 0.9}, {}),
-    "dcgan": Task(UNLABELLED, {"smallest_share": 0.04, "confident_of_real": 0.9}, {}),
+    "dcgan": Task({**UNLABELLED, **HURRIED}, {"smallest_share": 0.04, "confident_of_real": 0.9}, {}),
     "vae": Task(
         {"data.source": str(MNIST), "data.binarize": "once", "data.condition": "none"}, {}, {"negative_elbo": 98.0}
     ),
