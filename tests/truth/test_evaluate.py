@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import reverie
+from reverie.core.images import to_bytes, to_pillow
 from reverie.core.run import Run
 from reverie.data import DataConfig, open_data
 from reverie.evaluation import measures
@@ -115,3 +116,19 @@ def test_evaluate_from_end_to_end(source: str, tmp_path: Path, monkeypatch: pyte
     for name in figures.keys() - set(timed):
         assert again["figures"][name]["value"] == pytest.approx(figures[name]["value"], rel=1e-3), name
     assert write_page(run).stat().st_size > 10_000
+
+
+def test_a_conditional_model_is_measured_against_rows_without_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "TIMED", 0.0)
+    run = reverie.train("vae", "digits", out=tmp_path / "run", steps=1, quiet=True, changes=["train.grids=0"])
+    folder, cache = tmp_path / "digits", tmp_path / "cache"
+    folder.mkdir()
+    for i, x in enumerate(to_bytes(open_data(DataConfig(source="digits")).train.take(np.arange(40))[0])):
+        to_pillow(x).save(folder / f"{i}.png")
+    said: list[str] = []
+    report = evaluate(run, str(folder), samples=16, cache=cache, say=said.append)
+    assert report["figures"]["frechet_distance"]["value"] > 0
+    assert "bits_per_dim" not in report["figures"]
+    assert any("no labels" in line for line in said)

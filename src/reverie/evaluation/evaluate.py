@@ -39,7 +39,8 @@ def evaluate(
 
     Arguments:
         run: a run folder.
-        data: a source to measure against; the one it was trained on where None.
+        data: a source to measure against, with the classes of the model or without any; the one it was trained on
+            where None.
         samples: how many to draw.
         seed: of the samples and of whatever else is drawn.
         device: where to sample; ``auto`` picks.
@@ -69,7 +70,9 @@ def evaluate(
     figures |= measures.recognition(dataset, features, drawn)
     say("looking for the nearest training rows")
     figures |= measures.memory(run, dataset, drawn)
-    if model.view(Bounds) is not None or model.view(LogProb) is not None:
+    if model.space.classes and not dataset.space.classes:
+        say("these rows have no labels: samples are of every class alike, and no likelihood is measured")
+    elif model.view(Bounds) is not None or model.view(LogProb) is not None:
         say("measuring the likelihood of held-out rows")
         figures |= measures.likelihood(model, dataset, seed, likelihood_rows)
     say("timing")
@@ -83,11 +86,13 @@ def evaluate(
 def _data(run: Run, model: Model, data: str | None) -> Dataset:
     config = dict(run.recipe.data)
     if data is not None:
-        config["source"] = data
+        config |= {"source": data, "condition": "none"}
     dataset = open_data(DataConfig.read(config, "data"))
+    if data is not None and model.space.classes and dataset.classes:
+        dataset = open_data(DataConfig.read({**config, "condition": "label"}, "data"))
     if dataset.space.shape != model.space.shape:
         raise RequestError(f"the data's rows are {dataset.space.shape}, the model's {model.space.shape}")
-    if model.space.classes and dataset.classes != read_model_header(run.model_file)[2]:
+    if model.space.classes and dataset.classes and dataset.classes != read_model_header(run.model_file)[2]:
         raise RequestError("the data's classes are not those the model was trained with; measure it against the latter")
     if len(dataset.train) < 2:
         raise RequestError(f"{len(dataset.train)} training row is too few to measure against")
