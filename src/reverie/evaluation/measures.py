@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from reverie.core.errors import RequestError
 from reverie.core.model import Model
@@ -19,6 +20,7 @@ from reverie.evaluation.coverage import Coverage, coverage
 from reverie.evaluation.features.features import Features
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.frechet import Moments, frechet_distance
+from reverie.evaluation.kernel import BLOCKS, kernel_distance
 from reverie.evaluation.neighbours import nearest, pixel_blocks
 from reverie.evaluation.recognition import confident, recognised
 
@@ -59,12 +61,14 @@ class Drawn:
 
 
 def distances(dataset: Dataset, features: Features, drawn: Drawn, seed: int) -> dict[str, Figure]:
-    """Fréchet distance to the training rows; coverage of held-out rows. Each beside what real rows reach."""
+    """Distances to the training rows; coverage of held-out rows. Each beside what real rows reach."""
+    order = np.random.Generator(np.random.Philox(seed))
     train = Moments(features.size)
     for block in features.of_rows(dataset.train):
         train.add(block)
     count = len(drawn.features)
     held = torch.cat([torch.empty(0, features.size), *features.of_rows(dataset.held_out)])
+    held = held[order.permutation(len(held))]  # a source may be sorted by class, and only the first rows may be used
     floor = frechet_distance(train, Moments(features.size).add(held[:count])) if len(held) > 1 else None
     figures = {
         "frechet_distance": Figure(
@@ -82,10 +86,27 @@ def distances(dataset: Dataset, features: Features, drawn: Drawn, seed: int) -> 
     if side < 100:
         return figures
     # As many real rows as samples stand in for them: training rows, chosen by the seed.
-    chosen = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset.train))[:side]
+    chosen = order.permutation(len(dataset.train))[:side]
     real = torch.cat(list(features.of_rows(dataset.train, np.sort(chosen))))
-    found, best = coverage(held[:side], drawn.features[:side]), coverage(held[:side], real[:side])
+    real = real[order.permutation(len(real))]
+    found, best = coverage(held[:side], drawn.features[:side]), coverage(held[:side], real)
+    figures["kernel_distance"] = _kernel_figure(real, drawn.features[:side], held[:side])
     return figures | _coverage_figures(found, best, side)
+
+
+def _kernel_figure(real: Tensor, samples: Tensor, held: Tensor) -> Figure:
+    found, floor = kernel_distance(real, samples), kernel_distance(real, held)
+    return Figure(
+        "Kernel distance",
+        found.value,
+        "How far the samples lie from the training rows, in a measure that does not depend on how many there are; "
+        "of real rows it is 0 on average.",
+        "lower",
+        real=floor.value,
+        rows=len(samples),
+        note=f"standard error {found.error:.2g}, of the real figure {floor.error:.2g}; {len(samples):,} samples "
+        f"against {len(real):,} training rows, in {BLOCKS} blocks",
+    )
 
 
 def _coverage_figures(found: Coverage, best: Coverage, side: int) -> dict[str, Figure]:

@@ -26,6 +26,12 @@ METRICS = {
         2017,
         "https://arxiv.org/abs/1706.08500",
     ),
+    "kernel_distance": Paper(
+        "Demystifying MMD GANs",
+        "Bińkowski, Sutherland, Arbel and Gretton",
+        2018,
+        "https://arxiv.org/abs/1801.01401",
+    ),
     "precision": Paper(
         "Improved Precision and Recall Metric for Assessing Generative Models",
         "Kynkäänniemi, Karras, Laine, Lehtinen and Aila",

@@ -1,0 +1,67 @@
+r"""The kernel distance: the squared maximum mean discrepancy of two sets of features, without bias.
+
+.. math:: \mathrm{MMD}^2 = \frac{1}{m (m - 1)} \sum_{i \neq j} k(x_i, x_j) + \frac{1}{n (n - 1)} \sum_{i \neq j}
+    k(y_i, y_j) - \frac{2}{m n} \sum_{i, j} k(x_i, y_j), \qquad k(x, y) = \Big(\frac{x \cdot y}{D} + 1\Big)^3
+
+Its expectation does not depend on how many rows there are, which the Fréchet distance's does; of two sets of real rows
+it is 0 on average, and so half the time below.
+
+References:
+    | Demystifying MMD GANs (Bińkowski, Sutherland, Arbel and Gretton, 2018), Section 4
+    | https://arxiv.org/abs/1801.01401
+    | A Kernel Two-Sample Test (Gretton et al., 2012), Equation 3
+    | https://jmlr.org/papers/v13/gretton12a.html
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reverie.core.errors import RequestError
+
+BLOCKS = 10
+
+
+class KernelDistance(NamedTuple):
+    """The mean over blocks of rows that share none, and its standard error."""
+
+    value: float
+    error: float
+
+
+def kernel_distance(real: Tensor, samples: Tensor, blocks: int = BLOCKS) -> KernelDistance:
+    """Measures samples against real rows, block by block: memory and time stay linear in the rows.
+
+    Arguments:
+        real: features ``[M, D]``, in no order; the last M mod ``blocks`` are left out.
+        samples: features ``[N, D]``, likewise.
+        blocks: into how many each side is split, at least 2.
+
+    Raises:
+        RequestError: a block would have fewer than two rows.
+    """
+    if min(len(real), len(samples)) < 2 * blocks:
+        raise RequestError(
+            f"the kernel distance needs {2 * blocks} rows on each side, not {len(real)} and {len(samples)}"
+        )
+    sides = [rows[: len(rows) // blocks * blocks].double().view(blocks, -1, rows.shape[1]) for rows in (real, samples)]
+    found = torch.stack([squared_mmd(x, y) for x, y in zip(*sides, strict=True)])
+    return KernelDistance(float(found.mean()), float(found.std()) / blocks**0.5)
+
+
+def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+    """The unbiased estimate from rows ``[m, D]`` and ``[n, D]``, m and n at least 2."""
+    return _between(x) + _between(y) - 2.0 * _kernel(x, y).mean()
+
+
+def _between(x: Tensor) -> Tensor:
+    """The mean of the kernel over pairs of different rows."""
+    k = _kernel(x, x)
+    return (k.sum() - k.diagonal().sum()) / (len(x) * (len(x) - 1))
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x @ y.T / x.shape[1] + 1.0) ** 3
