@@ -145,7 +145,7 @@ def test_untrained_r3gan_is_a_linear_map(stem: int) -> None:
     """Residual branches end in zeros, so G and D start without their nonlinearities; nothing is squashed at the end."""
     torch.manual_seed(0)
     space = Space((3, 17, 20))
-    generator = r3gan_generator.Network(r3gan_generator.Config(stem=stem, **SMALL), space, latent=5)
+    generator = r3gan_generator.Network(r3gan_generator.Config(**SMALL), space, latent=5)
     critic = r3gan_discriminator.Network(r3gan_discriminator.Config(stem=stem, **SMALL), space)
     a, b = torch.randn(2, 4, 5)
     assert torch.allclose(generator(2 * a - 3 * b), 2 * generator(a) - 3 * generator(b), atol=1e-4)

@@ -12,7 +12,6 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +29,9 @@ GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))
 
 
 class Config(Strict):
-    """R3GAN's networks: generator and discriminator mirror each other.
+    """R3GAN's networks, generator and discriminator alike.
 
     Arguments:
-        stem: by how much D's first layer shrinks the image and G's last layer enlarges it. The paper has 1, a 1x1
-            convolution; 2 leaves out the dearest stage: a 4x4 convolution of stride 2 in D, and in G bilinear
-            interpolation before a 3x3 convolution.
         width: channels of the first stage; doubled at each halving of the size.
         max_width: the most channels of a stage.
         stop: the side, or the next below, of the coarsest stage (the paper has 4).
@@ -45,7 +41,6 @@ class Config(Strict):
         label: the length of a label's vector.
     """
 
-    stem: Literal[1, 2] = 1
     width: int = Field(64, ge=1)
     max_width: int = Field(256, ge=1)
     stop: int = Field(4, ge=1)
@@ -55,8 +50,8 @@ class Config(Strict):
     label: int = Field(64, ge=1)
 
     def stages(self, height: int, width: int) -> tuple[list[tuple[int, int]], list[int]]:
-        """The sizes and the channels of the stages for an image, fine to coarse."""
-        sizes = halvings(-(-height // self.stem), -(-width // self.stem), self.stop)
+        """The sizes and the channels of the stages from ``height`` by ``width`` down, fine to coarse."""
+        sizes = halvings(height, width, self.stop)
         return sizes, [min(self.width * 2**i, self.max_width) for i in range(len(sizes))]
 
 

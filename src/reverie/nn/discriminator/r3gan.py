@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,14 @@ from reverie.nn.projection import ProjectedLogit
 
 
 class Config(bottleneck.Config):
-    """R3GAN's discriminator; the options are those of ``reverie.nn.bottleneck``."""
+    """R3GAN's discriminator; the other options are those of ``reverie.nn.bottleneck``.
+
+    Arguments:
+        stem: by how much the first layer shrinks the image. The paper has 1, a 1x1 convolution; 2 is a 4x4 convolution
+            of stride 2, which leaves out the dearest stage, dearest of all under the penalties.
+    """
+
+    stem: Literal[1, 2] = 1
 
 
 class Network(nn.Module):
@@ -37,7 +45,7 @@ class Network(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         channels, height, width = space.shape
-        sizes, widths = config.stages(height, width)
+        sizes, widths = config.stages(-(-height // config.stem), -(-width // config.stem))
         depth = config.blocks * len(widths)
         self.stem = config.stem
         shape = (1, 1, 0) if config.stem == 1 else (4, 2, 1)

@@ -41,7 +41,7 @@ class Network(nn.Module):
         channels, height, width = space.shape
         sizes, widths = config.stages(height, width)
         sizes, widths = sizes[::-1], widths[::-1]  # coarse to fine
-        self.sizes = [*sizes[1:], (height, width)]
+        self.sizes = sizes[1:]
         depth = config.blocks * len(widths)
         self.label = LabelVector(space.classes, config.label)
         self.start = scaled(nn.Linear(latent + self.label.width, widths[0], bias=False))
@@ -52,18 +52,14 @@ class Network(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(*(Bottleneck(width, config, depth) for _ in range(config.blocks))) for width in widths
         )
-        self.enlarged = config.stem == 2
-        shape = (3, 1, 1) if self.enlarged else (1, 1, 0)  # a transposed convolution would leave a checkerboard
-        self.finish = scaled(Convolution(widths[-1], channels, *shape, bias=False))
+        self.finish = scaled(Convolution(widths[-1], channels, 1, bias=False))
 
     def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns images ``[B, C, H, W]`` for z ``[B, latent]``, near [-1, 1] once trained."""
         z = torch.cat([z, self.label(condition, len(z), z.device)], dim=1)
         x = self.start(z)[:, None, None, :] * self.basis  # [B, H, W, C]
         x = self.stages[0](x.permute(0, 3, 1, 2))
-        *sizes, (height, width) = self.sizes
-        for change, stage, size in zip(self.changes, self.stages[1:], sizes, strict=True):
+        for change, stage, size in zip(self.changes, self.stages[1:], self.sizes, strict=True):
             x = stage(enlarge(change(x), size))
-        x = enlarge(x, (height, width)) if self.enlarged else x
         image: Tensor = self.finish(x)
         return image.float()
