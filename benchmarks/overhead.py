@@ -76,6 +76,8 @@ def main() -> None:
         "averaging_share": statistics.median(average) / statistics.median(bare),
         "import_reverie_s": statistics.median(imports),
         "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
