@@ -4,13 +4,14 @@
     python benchmarks/quality.py r3gan | dcgan | ddpm | vae
 
 Writes ``benchmarks/results/quality-<recipe>.json``, and the first 64 samples of seed 0 to docs/pictures.
-A seed that is done is kept; a training that was stopped goes on. Time is spent in training rounds on this machine, so
-let nothing else run.
+A seed that is done is kept while the recipe stays as it is; a training that was stopped goes on. Time is spent in
+training rounds on this machine, so let nothing else run.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -23,6 +24,7 @@ from judge import MNIST, Court
 import reverie
 from reverie.core.device import has_fast_bf16
 from reverie.core.images import save_grid
+from reverie.core.recipe import read_recipe
 from reverie.core.run import Run
 from reverie.data import DataConfig, open_data
 from reverie.evaluation.likelihood import likelihood
@@ -62,10 +64,18 @@ TASKS = {
 }
 
 
+def settings_of(recipe: str) -> str:
+    """A hash of what is trained: figures of another recipe are not kept."""
+    body = read_recipe(recipe, {k: v for k, v in TASKS[recipe].changes.items() if k != "data.source"})
+    text = json.dumps({"model": body.model, "train": body.train, "data": body.data}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def measure(recipe: str, seed: int, budget: str, court: Court) -> dict[str, Any]:
     """Trains one seed, draws samples, judges them."""
     changes = {**TASKS[recipe].changes, "train.seed": seed}
-    run = reverie.train(recipe, out=RUNS / f"{recipe}-{budget}-{seed}", time=budget, changes=changes)
+    out = RUNS / f"{recipe}-{budget}-{settings_of(recipe)}-{seed}"
+    run = reverie.train(recipe, out=out, time=budget, changes=changes)
     model = reverie.load(run)
     begun = time.perf_counter()
     drawn = reverie.sample(model, SAMPLES, seed=0)
@@ -107,7 +117,8 @@ def main() -> None:
     task = TASKS[asked.recipe]
     court = Court()
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    if results.get("time") != asked.time:
+    settings = settings_of(asked.recipe)
+    if (results.get("time"), results.get("settings")) != (asked.time, settings):
         results = {"seeds": {}}
     for seed in asked.seeds:
         if str(seed) not in results["seeds"]:
@@ -117,6 +128,7 @@ def main() -> None:
         changes = {k: v for k, v in task.changes.items() if k != "data.source"}
         results = {
             "recipe": asked.recipe,
+            "settings": settings,
             "time": asked.time,
             "data": "MNIST" if asked.recipe == "vae" else "digits",
             "changes": changes,
