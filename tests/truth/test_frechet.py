@@ -5,7 +5,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from reverie.evaluation.frechet import Moments, frechet_distance, gaussian_distance
+from reverie.evaluation.frechet import frechet_distance, gaussian_distance
+from reverie.evaluation.moments import Moments
 
 F64 = torch.float64
 

@@ -1,17 +1,10 @@
 """The kernel distance against its sums written out, and against its expectation between two Gaussians."""
 
-from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from reverie.core.errors import RequestError
 from reverie.evaluation.kernel import kernel_distance, squared_mmd
-from reverie.evaluation.measures import distances
 
 
 def test_its_sums_written_out() -> None:
@@ -50,28 +43,3 @@ def test_a_set_against_its_like_is_nothing_on_average() -> None:
 def test_too_few_rows_are_told() -> None:
     with pytest.raises(RequestError, match="20 rows"):
         kernel_distance(torch.randn(19, 2), torch.randn(100, 2))
-
-
-def test_a_source_sorted_by_class_is_measured_over_all_its_classes() -> None:
-    """Two classes, at -5 and 5, one after the other, and samples of half as many rows as are held out."""
-    generator = torch.Generator().manual_seed(2)
-
-    def rows(count: int) -> Tensor:
-        return (
-            torch.randn(count, 1, generator=generator)
-            + torch.tensor([-5.0, 5.0]).repeat_interleave(count // 2)[:, None]
-        )
-
-    def of_rows(rows: Tensor, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
-        yield rows if chosen is None else rows[torch.from_numpy(chosen)]
-
-    dataset: Any = SimpleNamespace(train=rows(2000), held_out=rows(1000))
-    features: Any = SimpleNamespace(size=1, of_rows=of_rows)
-    samples: Any = SimpleNamespace(features=rows(1000)[::2])
-    figures = distances(dataset, features, samples, seed=0)
-    # Of the first class alone the squared distance of means is 25, and the kernel's about 26^3.
-    for name, most in {"frechet_distance": 1.0, "kernel_distance": 3000.0}.items():
-        real = figures[name].real
-        assert real is not None
-        assert abs(real) < most, name
-    assert figures["coverage"].value > 0.9

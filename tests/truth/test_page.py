@@ -16,7 +16,7 @@ from reverie.core.images import save_grid
 from reverie.core.recipe import Recipe
 from reverie.core.run import Run
 from reverie.core.space import Space
-from reverie.evaluation.figure import Figure, readable
+from reverie.evaluation.figure import Estimate, Figure, readable
 from reverie.report.curves import bounds, read_curves, short, smoothed, ticks
 from reverie.report.filmstrip import filmstrip
 from reverie.report.page import duration, write_page
@@ -34,7 +34,9 @@ def evaluated_run(folder: Path) -> Run:
     run.recipe_file.write_text(recipe.to_yaml())
     events = [{"event": "log", "round": i, "images": 64 * i, "values": {f"a/{EVIL}": 10 / i}} for i in range(1, 40)]
     run.journal_file.write_text("".join(json.dumps(e) + "\n" for e in events))
-    figure = Figure(f"Distance {EVIL}", 3.25, EVIL, "lower", real=1.5, note=EVIL)
+    figure = Figure(
+        f"Distance {EVIL}", Estimate(3.25, 3.0, 3.5), EVIL, "frechet", "lower", real=Estimate(1.5), note=EVIL
+    )
     report = {
         "reverie": "0",
         "run": EVIL,

@@ -17,6 +17,6 @@ def cite(run: Annotated[str, typer.Argument(help="A run folder, or a recipe's na
     folder = Run(run)
     entry = read_entry(folder.recipe_file) if folder.recipe_file.is_file() else find(run)
     report = folder.report / "report.json"
-    figures = json.loads(report.read_text(encoding="utf-8"))["figures"] if report.is_file() else ()
+    figures = json.loads(report.read_text(encoding="utf-8"))["figures"] if report.is_file() else {}
     for paper in [*entry.papers, *papers_of(figures)]:
         print(bibtex(paper))

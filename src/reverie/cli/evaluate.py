@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 import reverie
-from reverie.evaluation.figure import readable
+from reverie.core.errors import ReverieError
+from reverie.evaluation.figure import interval, readable
 
 
 def evaluate(
@@ -44,10 +45,14 @@ def evaluate(
         device=device,
         say=lambda line: notes.print(line, style="dim", markup=False, highlight=False),
     )
-    table = Table("", "samples", "real rows", "", box=None, pad_edge=False)
+    table = Table("", "samples", "95 % interval", "real rows", "", box=None, pad_edge=False)
     for figure in report["figures"].values():
-        real = "" if figure["real"] is None else " ".join(readable(figure["real"], figure["unit"]))
+        real = "" if figure["real"] is None else " ".join(readable(figure["real"]["value"], figure["unit"]))
         better = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
-        table.add_row(figure["title"], " ".join(readable(figure["value"], figure["unit"])), real, better)
+        value = " ".join(readable(figure["value"], figure["unit"]))
+        table.add_row(figure["title"], value, interval(figure), real, better)
     Console().print(table)
     print(reverie.write_page(run))
+    if report["failed"]:
+        reasons = "; ".join(dict.fromkeys(report["failed"].values()))
+        raise ReverieError(f"{', '.join(report['failed'])} not measured: {reasons}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import reverie
-from reverie.core.capabilities import Bounds, LogProb
-from reverie.core.errors import RequestError
-from reverie.core.files import write_atomically
+from reverie.core.errors import RequestError, ReverieError
+from reverie.core.files import sha256, write_atomically
 from reverie.core.model import Model
 from reverie.core.run import Run
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
-from reverie.evaluation import measures, pictures
-from reverie.evaluation.features.features import Features, choose_features
+from reverie.evaluation import pictures
+from reverie.evaluation.features.features import choose_features
 from reverie.evaluation.figure import Figure
-from reverie.evaluation.measures import Drawn
+from reverie.evaluation.measures import all_measures
+from reverie.evaluation.subject import Subject
 from reverie.training.build import load, read_model_header
 
 
@@ -34,6 +35,7 @@ def evaluate(
     likelihood_rows: int = 1024,
     cache: str | Path | None = None,
     say: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measures a trained run, and writes ``report/report.json`` and pictures into it.
 
@@ -48,10 +50,11 @@ def evaluate(
         likelihood_rows: held-out rows whose likelihood is measured, at most.
         cache: where trained features are kept; see ``reverie.data.cache``.
         say: told what is going on, a line at a time.
+        progress: called with (samples drawn, samples in all).
 
     Returns:
-        What ``report.json`` holds: ``figures`` by name, each with its value, its meaning and, where there is one, the
-        value that real held-out rows reach.
+        What ``report.json`` holds: ``figures`` by name, each with its value, its interval, its meaning and, where
+        there is one, its floor; and under ``failed`` what could not be measured, with the reason.
 
     Raises:
         RequestError: there is no trained model, or the data are of another shape.
@@ -62,25 +65,38 @@ def evaluate(
     model = load(run, device)
     dataset = _data(run, model, data)
     features = choose_features(dataset, None if cache is None else Path(cache), say)
-    say(f"drawing {samples:,} samples")
-    drawn = Drawn(model, features, samples, seed, batch)
     run.report.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Figure] = {}
-    figures |= measures.distances(dataset, features, drawn, seed)
-    figures |= measures.recognition(dataset, features, drawn)
-    say("looking for the nearest training rows")
-    figures |= measures.memory(run, dataset, drawn)
-    if model.space.classes and not dataset.space.classes:
-        say("these rows have no labels: samples are of every class alike, and no likelihood is measured")
-    elif model.view(Bounds) is not None or model.view(LogProb) is not None:
-        say("measuring the likelihood of held-out rows")
-        figures |= measures.likelihood(model, dataset, seed, likelihood_rows)
-    say("timing")
-    figures |= measures.speed(model)
-    pictures.samples(run, drawn.first, dataset)
-    report = _report(run, model, dataset, features, figures, samples, seed)
+    subject = Subject(
+        run,
+        model,
+        dataset,
+        features,
+        count=samples,
+        seed=seed,
+        batch=batch,
+        likelihood_rows=likelihood_rows,
+        cache=None if cache is None else str(cache),
+        say=say,
+        progress=progress,
+    )
+    figures, failed = _measure(subject)
+    report = _report(subject, figures, failed)
     write_atomically(run.report / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     return report
+
+
+def _measure(subject: Subject) -> tuple[dict[str, Figure], dict[str, str]]:
+    """All figures by name; and what could not be measured, with the reason."""
+    figures: dict[str, Figure] = {}
+    failed: dict[str, str] = {}
+    for name, measure in all_measures().items():
+        try:
+            figures |= measure(subject)
+        except ReverieError as error:
+            failed[name] = str(error)
+    with contextlib.suppress(ReverieError):  # without samples there is no picture of them
+        pictures.samples(subject.run, subject.drawn.first, subject.dataset)
+    return figures, failed
 
 
 def _data(run: Run, model: Model, data: str | None) -> Dataset:
@@ -99,18 +115,18 @@ def _data(run: Run, model: Model, data: str | None) -> Dataset:
     return dataset
 
 
-def _report(
-    run: Run, model: Model, dataset: Dataset, features: Features, figures: dict[str, Figure], samples: int, seed: int
-) -> dict[str, Any]:
+def _report(subject: Subject, figures: dict[str, Figure], failed: dict[str, str]) -> dict[str, Any]:
+    run, dataset, features = subject.run, subject.dataset, subject.features
     recipe = run.recipe
     return {
         "reverie": reverie.__version__,
         "run": run.folder.resolve().name,
+        "model_sha256": sha256(run.model_file),
         "recipe": recipe.name,
         "summary": recipe.summary,
-        "samples": samples,
-        "seed": seed,
-        "space": {**asdict(model.space), "shape": list(model.space.shape)},
+        "samples": subject.count,
+        "seed": subject.seed,
+        "space": {**asdict(subject.model.space), "shape": list(subject.model.space.shape)},
         "data": {
             "source": dataset.config.source,
             "hash": dataset.hash,
@@ -119,6 +135,12 @@ def _report(
             "classes": list(dataset.classes[:1000]),
             "notes": list(dataset.notes),
         },
-        "features": {"name": features.name, "size": features.size, "statement": features.statement},
+        "features": {
+            "name": features.name,
+            "size": features.size,
+            "statement": features.statement,
+            "key": features.key,
+        },
         "figures": {name: figure.to_json() for name, figure in figures.items()},
+        "failed": failed,
     }

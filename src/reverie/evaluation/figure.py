@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+
+class Estimate(NamedTuple):
+    """A value and its 95 % interval; ``low`` and ``high`` are None where nothing is known of it."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate of ``factor`` times the value, ``factor`` positive."""
+        return Estimate(*(None if v is None else factor * v for v in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -12,27 +25,33 @@ class Figure:
 
     Arguments:
         title: what it is called, in the field's words.
-        value: the number.
+        estimate: the number and its 95 % interval.
         meaning: what it says, in a sentence that needs no paper.
+        metric: the file in ``reverie.evaluation`` that defines it and cites its papers; empty where there is none.
         better: which way is better; empty where neither is.
         unit: ``share`` is shown in percent.
-        real: the same measured on real held-out rows in place of samples: what a perfect model reaches.
+        real: its floor: the same between real rows and real rows at the same counts, what a perfect model reaches.
         rows: how many samples it is of.
+        recipe: all that another figure must share to be compared with this one; see ``Subject.recipe``.
         note: how it was measured.
     """
 
     title: str
-    value: float
+    estimate: Estimate
     meaning: str
+    metric: str = ""
     better: Literal["lower", "higher", ""] = ""
     unit: str = ""
-    real: float | None = None
+    real: Estimate | None = None
     rows: int | None = None
+    recipe: str = ""
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The figure as JSON holds it."""
-        return asdict(self)
+        """The figure as JSON holds it: ``value``, ``low`` and ``high``, and the same three within ``real``."""
+        rest = {name: getattr(self, name) for name in ("meaning", "metric", "better", "unit", "rows", "recipe", "note")}
+        real = None if self.real is None else self.real._asdict()
+        return {"title": self.title, **self.estimate._asdict(), "real": real, **rest}
 
 
 def readable(value: float, unit: str) -> tuple[str, str]:
@@ -44,3 +63,10 @@ def readable(value: float, unit: str) -> tuple[str, str]:
     if abs(value) >= 1000:
         return f"{value:,.0f}", unit
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}", unit
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """A figure's 95 % interval as shown, from its JSON; empty where it has none."""
+    if figure["low"] is None or figure["high"] is None:
+        return ""
+    return " … ".join(readable(figure[end], figure["unit"])[0] for end in ("low", "high"))

@@ -15,43 +15,10 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-
-@dataclass
-class Moments:
-    """The mean and covariance of rows that arrive a batch at a time, in float64.
-
-    Batches are merged by their own means, so that nothing is lost where the mean is large beside the spread.
-
-    Arguments:
-        size: the number of features.
-    """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        self.count = 0
-        self.mean = torch.zeros(self.size, dtype=torch.float64)
-        self.scatter = torch.zeros(self.size, self.size, dtype=torch.float64)
-
-    def add(self, features: Tensor) -> Moments:
-        """Takes in rows ``[B, size]``; returns itself."""
-        rows = features.double()
-        mean, count = rows.mean(0), len(rows)
-        delta, total = mean - self.mean, self.count + count
-        self.scatter += (rows - mean).T @ (rows - mean) + torch.outer(delta, delta) * (self.count * count / total)
-        self.mean = self.mean + delta * (count / total)
-        self.count = total
-        return self
-
-    @property
-    def covariance(self) -> Tensor:
-        """The unbiased covariance, ``[size, size]``; at least two rows."""
-        return self.scatter / (self.count - 1)
+from reverie.evaluation.moments import Moments
 
 
 def frechet_distance(one: Moments, two: Moments) -> float:

@@ -1,4 +1,4 @@
-"""What a classifier makes of samples: are they recognised as their label, are all classes there, is it sure of them?
+"""What a classifier makes of samples: are they of the class they should be, and is it sure of them?
 
 References:
     | How good is my GAN? (Shmelkov, Schmid and Alahari, 2018)
@@ -8,6 +8,8 @@ References:
 from __future__ import annotations
 
 from torch import Tensor
+
+SURE = 0.9  # the probability from which a row is a clear case
 
 
 def recognised(logits: Tensor, labels: Tensor) -> float:
@@ -21,6 +23,6 @@ def class_shares(logits: Tensor) -> Tensor:
     return logits.argmax(1).bincount(minlength=logits.shape[1]).double() / len(logits)
 
 
-def confident(logits: Tensor, threshold: float = 0.9) -> float:
+def confident(logits: Tensor, threshold: float = SURE) -> float:
     """The share of rows whose most likely class has at least that probability."""
     return float((logits.softmax(1).amax(1) >= threshold).double().mean())

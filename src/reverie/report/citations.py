@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ast
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
 
-from reverie.core.catalog import Paper
+from reverie.core.catalog import PACKAGE, Paper
 from reverie.core.recipe import PaperRecord
 
 
@@ -19,41 +23,21 @@ def bibtex(paper: Paper | PaperRecord) -> str:
     return f"@article{{{key},\n{body}\n}}"
 
 
-METRICS = {
-    "frechet_distance": Paper(
-        "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
-        "Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter",
-        2017,
-        "https://arxiv.org/abs/1706.08500",
-    ),
-    "kernel_distance": Paper(
-        "Demystifying MMD GANs",
-        "Bińkowski, Sutherland, Arbel and Gretton",
-        2018,
-        "https://arxiv.org/abs/1801.01401",
-    ),
-    "precision": Paper(
-        "Improved Precision and Recall Metric for Assessing Generative Models",
-        "Kynkäänniemi, Karras, Laine, Lehtinen and Aila",
-        2019,
-        "https://arxiv.org/abs/1904.06991",
-    ),
-    "coverage": Paper(
-        "Reliable Fidelity and Diversity Metrics for Generative Models",
-        "Naeem, Oh, Uh, Choi and Yoo",
-        2020,
-        "https://arxiv.org/abs/2002.09797",
-    ),
-    "bits_per_dim": Paper(
-        "A note on the evaluation of generative models",
-        "Theis, van den Oord and Bethge",
-        2015,
-        "https://arxiv.org/abs/1511.01844",
-    ),
-}
-"""The papers behind an evaluation's figures, by the figure's name."""
+REFERENCE = re.compile(r"\| (?P<title>.+?) \((?P<authors>[^()]+), (?P<year>\d{4})\)[^|]*\| (?P<url>https?://\S+)")
 
 
-def papers_of(figures: Iterable[str]) -> list[Paper]:
-    """The papers behind some figures."""
-    return [METRICS[name] for name in figures if name in METRICS]
+def papers_of(figures: Mapping[str, Mapping[str, Any]]) -> list[Paper]:
+    """The papers behind an evaluation's figures: those that the files of their metrics cite, each once."""
+    metrics = dict.fromkeys(figure.get("metric", "") for figure in figures.values())
+    return list(dict.fromkeys(paper for metric in metrics for paper in cited(metric)))
+
+
+@functools.cache
+def cited(metric: str) -> tuple[Paper, ...]:
+    """The papers that a file of ``reverie.evaluation`` cites; none where there is no such file."""
+    file = PACKAGE / "evaluation" / f"{metric}.py"
+    if not metric.isidentifier() or not file.is_file():
+        return ()
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    found = REFERENCE.finditer(text)
+    return tuple(Paper(m["title"], m["authors"], int(m["year"]), m["url"]) for m in found)

@@ -16,7 +16,7 @@ from reverie.core.errors import RequestError
 from reverie.core.files import write_atomically
 from reverie.core.run import Run
 from reverie.core.space import Space
-from reverie.evaluation.figure import readable
+from reverie.evaluation.figure import interval, readable
 from reverie.report.citations import bibtex, papers_of
 from reverie.report.curves import draw, read_curves, short
 from reverie.report.filmstrip import filmstrip
@@ -149,13 +149,15 @@ def _figures(title: str, text: str, figures: dict[str, dict[str, Any]]) -> str:
 def _card(figure: dict[str, Any]) -> str:
     arrow = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
     number, unit = readable(figure["value"], figure["unit"])
+    between = f'<span class="between">{escape(interval(figure))}</span>' if figure["low"] is not None else ""
     real = ""
     if figure["real"] is not None:
-        value, same = readable(figure["real"], figure["unit"])
-        real = f'<div class="real">real rows: {escape(value)} {escape(same)}</div>'
+        value, same = readable(figure["real"]["value"], figure["unit"])
+        spread = interval({**figure["real"], "unit": figure["unit"]})
+        real = f'<div class="real">real rows: {escape(value)} {escape(same)} {escape(spread)}</div>'
     return (
         f'<div class="card"><h3>{escape(figure["title"])}<span>{arrow}</span></h3>'
-        f'<div class="value">{escape(number)}<span class="unit">{escape(unit)}</span></div>{real}'
+        f'<div class="value">{escape(number)}<span class="unit">{escape(unit)}</span>{between}</div>{real}'
         f"<p>{escape(figure['meaning'])}</p><small>{escape(figure['note'])}</small></div>"
     )
 

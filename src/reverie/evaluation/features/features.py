@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reverie.data.dataset import Dataset, Rows
 from reverie.evaluation.features.classifier import MIN_ROWS, Classifier, trained_classifier
@@ -24,6 +25,7 @@ class Features:
         size: the length of a vector.
         statement: what they are, in a sentence, for the report.
         extract: rows ``[B, *space.shape]`` to float32 ``[B, size]``.
+        key: name, weights' hash and resize: features with the same key are the same.
         classifier: what tells the classes apart, where there are labels.
     """
 
@@ -31,6 +33,7 @@ class Features:
     size: int
     statement: str
     extract: Callable[[Tensor], Tensor]
+    key: str
     classifier: Classifier | None = None
 
     def of_rows(self, rows: Rows, index: np.ndarray | None = None, block: int = 512) -> Iterator[Tensor]:
@@ -50,7 +53,7 @@ def choose_features(dataset: Dataset, cache: Path | None = None, say: Callable[[
     """
     if not dataset.space.is_image:
         statement = "coordinates of the points themselves"
-        return Features("coordinates", dataset.space.size, statement, lambda x: x.flatten(1).float())
+        return Features("coordinates", dataset.space.size, statement, lambda x: x.flatten(1).float(), "coordinates")
     labels = dataset.train.labels
     known = np.zeros(0, dtype=np.int64) if labels is None else labels[labels >= 0]
     counts = np.bincount(known, minlength=1)
@@ -61,13 +64,24 @@ def choose_features(dataset: Dataset, cache: Path | None = None, say: Callable[[
             f"training rows ({classifier.accuracy:.1%} right on held-out rows); distances compare only with "
             "others on this source and these features"
         )
-        return Features("classifier", FEATURES, statement, classifier.features, classifier)
+        key = f"classifier {weights_hash(classifier.network)}"
+        return Features("classifier", FEATURES, statement, classifier.features, key, classifier)
     say("no labels to train a classifier on: distances are on random features, which rank models only roughly")
     statement = (
         f"{FEATURES} random convolutional features, since the source has too few labels to train a classifier on: "
         "they rank models only roughly"
     )
-    return Features("random", FEATURES, statement, random_features(dataset.space.shape))
+    shape = "x".join(map(str, dataset.space.shape))
+    return Features("random", FEATURES, statement, random_features(dataset.space.shape), f"random {shape}")
+
+
+def weights_hash(network: nn.Module) -> str:
+    """Twelve digits that differ where any weight does."""
+    content = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        content.update(name.encode())
+        content.update(value.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()[:12]
 
 
 def random_features(shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
