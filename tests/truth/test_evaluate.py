@@ -116,6 +116,8 @@ def test_evaluate_from_end_to_end(source: str, tmp_path: Path, monkeypatch: pyte
     timed = ("images_per_second", "seconds_alone")
     for name in figures.keys() - set(timed):
         assert again["figures"][name]["value"] == pytest.approx(figures[name]["value"], rel=1e-3), name
+    assert report["failed"] == {}
+    assert [name for q in report["questions"] for name in q["figures"]] == list(figures)
     assert write_page(run).stat().st_size > 10_000
 
 
@@ -133,3 +135,22 @@ def test_a_conditional_model_is_measured_against_rows_without_labels(
     assert report["figures"]["frechet_distance"]["value"] > 0
     assert "bits_per_dim" not in report["figures"]
     assert any("no labels" in line for line in said)
+
+
+def test_what_was_measured_is_kept_when_a_model_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sampler fails half-way: likelihood and cost are still there, and the reason, once for each question."""
+    monkeypatch.setattr(module, "VIEWS", 10 * module.BATCH)
+    monkeypatch.setattr(cost, "TIMED", 0.0)
+    run = reverie.train("vae", "digits", out=tmp_path / "run", steps=1, quiet=True, changes=["train.grids=0"])
+    whole = type(reverie.load(run)).sample
+
+    def breaks(self, noise, condition=None, how=None):  # type: ignore[no-untyped-def]
+        if noise.ids.min() >= 128:
+            raise RuntimeError("no more\nof it")
+        return whole(self, noise, condition, how)
+
+    monkeypatch.setattr(type(reverie.load(run)), "sample", breaks)
+    report = evaluate(run, samples=256, batch=64, likelihood_rows=16, cache=tmp_path / "cache", say=silent)
+    assert report["failed"]["distances"] == "the model failed while drawing sample 128 of 256: no more"
+    assert {"bits_per_dim", "images_per_second"} <= report["figures"].keys()
+    assert "no more" in write_page(run).read_text(encoding="utf-8")

@@ -47,7 +47,9 @@ def evaluated_run(folder: Path) -> Run:
         "space": {"shape": [1, 8, 8], "levels": None, "depth": 256, "classes": 0, "count": 9},
         "data": {"source": EVIL, "hash": "ab", "train": 9, "held_out": 3, "classes": [EVIL], "notes": [EVIL]},
         "features": {"name": "random", "size": 2, "statement": EVIL},
+        "questions": [{"question": EVIL, "figures": ["frechet_distance"]}],
         "figures": {"frechet_distance": figure.to_json()},
+        "failed": {"likelihood": EVIL},
     }
     (run.report / "report.json").write_text(json.dumps(report))
     for shade, name in enumerate(PICTURES):
@@ -99,7 +101,7 @@ def test_page_holds_everything_and_runs_nothing(tmp_path: Path) -> None:
     assert [link.split(",")[1] for link in reader.links[:3]] == inside
     assert all(link.startswith("data:image/png;base64,") for link in reader.links)  # nothing is fetched
     assert reader.text.count(EVIL) >= 8  # as text, unharmed
-    for part in ("3.25", "1.5", "@article{ada2020", "10", "200"):
+    for part in ("3.25", "3 … 3.5", "1.5", "heusel2017gans", "@article{ada2020", "10", "200"):
         assert part in reader.text
 
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 import reverie
 from reverie.core.errors import ReverieError
@@ -34,23 +36,27 @@ def evaluate(
 
     [bold]reverie evaluate runs/flow-matching-digits --samples 1000[/bold]
     """
-    notes = Console(stderr=True)
-    report = reverie.evaluate(
-        run,
-        data,
-        samples=samples,
-        likelihood_rows=likelihood_rows,
-        seed=seed,
-        batch=batch,
-        device=device,
-        say=lambda line: notes.print(line, style="dim", markup=False, highlight=False),
-    )
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("sampling", total=samples, visible=False)
+        report = reverie.evaluate(
+            run,
+            data,
+            samples=samples,
+            likelihood_rows=likelihood_rows,
+            seed=seed,
+            batch=batch,
+            device=device,
+            say=lambda line: bar.console.print(line, style="dim", markup=False, highlight=False),
+            progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
+        )
     table = Table("", "samples", "95 % interval", "real rows", "", box=None, pad_edge=False)
-    for figure in report["figures"].values():
-        real = "" if figure["real"] is None else " ".join(readable(figure["real"]["value"], figure["unit"]))
-        better = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
-        value = " ".join(readable(figure["value"], figure["unit"]))
-        table.add_row(figure["title"], value, interval(figure), real, better)
+    for question in report["questions"]:
+        table.add_row(Text(question["question"], style="dim"))
+        for figure in (report["figures"][name] for name in question["figures"]):
+            real = "" if figure["real"] is None else " ".join(readable(figure["real"]["value"], figure["unit"]))
+            better = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
+            value = " ".join(readable(figure["value"], figure["unit"]))
+            table.add_row(f"  {figure['title']}", value, interval(figure), real, better)
     Console().print(table)
     print(reverie.write_page(run))
     if report["failed"]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import reverie
 from reverie.core.errors import RequestError, ReverieError
@@ -19,9 +19,16 @@ from reverie.data.dataset import Dataset, open_data
 from reverie.evaluation import pictures
 from reverie.evaluation.features.features import choose_features
 from reverie.evaluation.figure import Figure
-from reverie.evaluation.measures import all_measures
+from reverie.evaluation.measures import questions
 from reverie.evaluation.subject import Subject
 from reverie.training.build import load, read_model_header
+
+
+class Answer(NamedTuple):
+    """The figures that answer a question."""
+
+    question: str
+    figures: dict[str, Figure]
 
 
 def evaluate(
@@ -79,24 +86,24 @@ def evaluate(
         say=say,
         progress=progress,
     )
-    figures, failed = _measure(subject)
-    report = _report(subject, figures, failed)
+    report = _report(subject, *_answers(subject))
     write_atomically(run.report / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     return report
 
 
-def _measure(subject: Subject) -> tuple[dict[str, Figure], dict[str, str]]:
-    """All figures by name; and what could not be measured, with the reason."""
-    figures: dict[str, Figure] = {}
-    failed: dict[str, str] = {}
-    for name, measure in all_measures().items():
+def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:
+    """The answers to all questions; and what could not be measured, with the reason."""
+    answers, failed = [], {}
+    for question in questions():
         try:
-            figures |= measure(subject)
+            answers.append(Answer(question.text, question.measure(subject)))
         except ReverieError as error:
-            failed[name] = str(error)
+            failed[question.name] = str(error)
+        except Exception as error:  # a model may raise anything: the other answers must not go with it
+            failed[question.name] = f"{type(error).__name__}: {(str(error) or 'no reason').splitlines()[0]}"
     with contextlib.suppress(ReverieError):  # without samples there is no picture of them
         pictures.samples(subject.run, subject.drawn.first, subject.dataset)
-    return figures, failed
+    return answers, failed
 
 
 def _data(run: Run, model: Model, data: str | None) -> Dataset:
@@ -115,7 +122,7 @@ def _data(run: Run, model: Model, data: str | None) -> Dataset:
     return dataset
 
 
-def _report(subject: Subject, figures: dict[str, Figure], failed: dict[str, str]) -> dict[str, Any]:
+def _report(subject: Subject, answers: list[Answer], failed: dict[str, str]) -> dict[str, Any]:
     run, dataset, features = subject.run, subject.dataset, subject.features
     recipe = run.recipe
     return {
@@ -141,6 +148,9 @@ def _report(subject: Subject, figures: dict[str, Figure], failed: dict[str, str]
             "statement": features.statement,
             "key": features.key,
         },
-        "figures": {name: figure.to_json() for name, figure in figures.items()},
+        "questions": [
+            {"question": answer.question, "figures": list(answer.figures)} for answer in answers if answer.figures
+        ],
+        "figures": {name: figure.to_json() for answer in answers for name, figure in answer.figures.items()},
         "failed": failed,
     }

@@ -21,8 +21,6 @@ from reverie.report.citations import bibtex, papers_of
 from reverie.report.curves import draw, read_curves, short
 from reverie.report.filmstrip import filmstrip
 
-SPEED = ("images_per_second", "seconds_alone", "parameters")
-
 
 def write_page(run: str | Path | Run) -> Path:
     """Writes ``report/report.html`` from what ``evaluate`` found.
@@ -43,11 +41,13 @@ def write_page(run: str | Path | Run) -> Path:
         [
             _header(run, report),
             _samples(run, report, space),
-            _figures("Measured", "", {k: v for k, v in report["figures"].items() if k not in SPEED}),
+            _failed(report),
+            *(_figures(q["question"], [report["figures"][name] for name in q["figures"]]) for q in report["questions"]),
             _neighbours(run),
+            _worst(run),
+            _reconstructions(run),
             _film(run, space),
             _curves(run),
-            _figures("Speed", "", {k: v for k, v in report["figures"].items() if k in SPEED}),
             _provenance(run, report),
         ]
     )
@@ -112,6 +112,29 @@ def _neighbours(run: Run) -> str:
     )
 
 
+def _worst(run: Run) -> str:
+    above, below = run.report / "neighbours-worst-samples.png", run.report / "neighbours-worst-training.png"
+    if not above.is_file() or not below.is_file():
+        return ""
+    return (
+        "<h2>The likeliest copies</h2>\n"
+        '<p class="soft">The samples that come closest to a training image, for how close such images lie to each '
+        "other, and those training images.</p>\n"
+        f'<figure class="frame"><figcaption>samples</figcaption>{_image(above, "the likeliest copies")}'
+        f"<figcaption>their nearest training images</figcaption>{_image(below, 'nearest training images')}</figure>"
+    )
+
+
+def _reconstructions(run: Run) -> str:
+    picture = run.report / "reconstructions.png"
+    if not picture.is_file():
+        return ""
+    return (
+        '<h2>Encoded and decoded</h2>\n<p class="soft">Held-out images, and below each what is left of it after '
+        f'encoding and decoding.</p>\n<figure class="frame">{_image(picture, "reconstructions")}</figure>'
+    )
+
+
 def _film(run: Run, space: Space) -> str:
     strip = filmstrip(run, space)
     if strip is None:
@@ -140,10 +163,15 @@ def _curves(run: Run) -> str:
     )
 
 
-def _figures(title: str, text: str, figures: dict[str, dict[str, Any]]) -> str:
-    if not figures:
+def _figures(question: str, figures: list[dict[str, Any]]) -> str:
+    return f'<h2>{escape(question)}</h2>\n<div class="cards">{"".join(map(_card, figures))}</div>'
+
+
+def _failed(report: dict[str, Any]) -> str:
+    if not report["failed"]:
         return ""
-    return f'<h2>{title}</h2>\n{text}<div class="cards">{"".join(map(_card, figures.values()))}</div>'
+    items = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in report["failed"].items())
+    return f'<h2>Not measured</h2>\n<ul class="failed">{items}</ul>'
 
 
 def _card(figure: dict[str, Any]) -> str:
