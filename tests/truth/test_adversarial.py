@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reverie.core.errors import RequestError
 from reverie.maths.adversarial import OBJECTIVES, objective
+from reverie.maths.f_divergences import DIVERGENCES
 
 P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
@@ -34,7 +35,7 @@ SLOPES = {
 }
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", VALUES)
 def test_values_and_the_slope_that_the_generator_follows(name: str) -> None:
     real = torch.tensor([2.0], dtype=torch.float64)
     fake = torch.tensor([-1.0], dtype=torch.float64, requires_grad=True)
@@ -126,7 +127,11 @@ def test_a_sure_discriminator_stops_the_saturating_generator_alone() -> None:
     assert slopes["non-saturating"] == pytest.approx(1.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_is_tested() -> None:
+    assert OBJECTIVES.keys() == VALUES.keys() | {f"fgan-{name}" for name in DIVERGENCES}
+
+
+@pytest.mark.parametrize("name", VALUES)
 def test_losses_are_finite_at_any_logit(name: str) -> None:
     """log(sigmoid(-1000)) would be -inf."""
     real, fake = torch.tensor([-1000.0, 1000.0]), torch.tensor([1000.0, -1000.0])

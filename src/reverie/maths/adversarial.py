@@ -7,13 +7,14 @@ Each side is returned for each row, so that a batch's loss is a plain mean and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from reverie.core.errors import RequestError, nearest
+from reverie.maths.f_divergences import DIVERGENCES, Divergence
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def _classify(real: Tensor, fake: Tensor) -> Tensor:
 
 
 # Each line: the discriminator's loss, then the generator's.
-OBJECTIVES: Mapping[str, Objective] = {
+OBJECTIVES: dict[str, Objective] = {
     # Equation 1 of Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661: G minimises log(1 - D(G(z))).
     "saturating": Objective(_classify, lambda _, f: -F.softplus(f)),
     # The same paper's Section 3: G minimises -log D(G(z)), whose gradient does not vanish where D is sure.
@@ -52,6 +53,17 @@ OBJECTIVES: Mapping[str, Objective] = {
     # D maximises E f(D(x) - D(G(z))) and G minimises it; both are written non-saturating, as the paper trains them.
     "relativistic": Objective(lambda r, f: F.softplus(f - r), lambda r, f: F.softplus(r - f), paired=True),
 }
+
+
+def _of(divergence: Divergence) -> Objective:
+    """The f-GAN of a divergence: D climbs its bound; G climbs g_f of its own logits, Section 3.2 of the paper."""
+    return Objective(
+        lambda r, f: divergence.composed(f) - divergence.activation(r), lambda _, f: -divergence.activation(f)
+    )
+
+
+# Nowozin, Cseke and Tomioka (2016), https://arxiv.org/abs/1606.00709, Equation 6, for each divergence.
+OBJECTIVES.update({f"fgan-{name}": _of(divergence) for name, divergence in DIVERGENCES.items()})
 
 
 def objective(name: str) -> Objective:

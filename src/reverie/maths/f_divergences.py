@@ -1,0 +1,167 @@
+r"""f-divergences, and the variational bound that a GAN climbs to estimate one.
+
+.. math::
+    D_f(P \Vert Q) = E_{x \sim q} f\big(\tfrac{p(x)}{q(x)}\big)
+    = \sup_T\; E_{x \sim p} T(x) - E_{x \sim q} f^*(T(x)), \qquad f^*(t) = \sup_{u > 0}\; u t - f(u)
+
+with f convex and f(1) = 0. The supremum is at :math:`T = f'(p / q)`. T must stay in the domain of :math:`f^*`: an
+output activation :math:`g_f` takes a logit there, and rises with it, so that a larger logit means "more like the data"
+for every divergence.
+
+References:
+    | f-GAN: Training Generative Neural Samplers using Variational Divergence Minimization
+    | (Nowozin, Cseke and Tomioka, 2016), Tables 1, 2 and 6
+    | https://arxiv.org/abs/1606.00709
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """One f-divergence.
+
+    Arguments:
+        f: the generator function, of ratios u > 0.
+        slope: f', of ratios: the best T is ``slope(p / q)``.
+        conjugate: f*, of t within ``domain``.
+        activation: g_f, from a logit to t.
+        composed: f*(g_f(v)) of a logit v, in a form that keeps its digits where the two steps would not.
+        domain: the open interval of t that g_f reaches, ends included where they are reached.
+    """
+
+    f: Function
+    slope: Function
+    conjugate: Function
+    activation: Function
+    composed: Function
+    domain: tuple[float, float]
+
+
+def lambert_w_of_exp(s: Tensor) -> Tensor:
+    """w > 0 with w + log w = s: Lambert's W of e^s, by Newton's method; differentiable once.
+
+    Arguments:
+        s: of any size; e^s itself would overflow.
+    """
+    with torch.no_grad():
+        log_w = torch.where(s > 1, s.clamp(min=1.0).log(), s - F.softplus(s))
+        for _ in range(20):  # quadratic: four digits become sixteen in two steps
+            w = log_w.exp()
+            log_w = log_w - (w + log_w - s) / (1 + w)
+    w = log_w.exp()
+    return w - (w + log_w - s) * w / (1 + w)  # one more step, this one with a gradient
+
+
+def _jeffrey_conjugate(t: Tensor) -> Tensor:
+    w = lambert_w_of_exp(1 - t)
+    return w + 1 / w + t - 2
+
+
+def weighted_jensen_shannon(pi: float) -> Divergence:
+    """The Jensen-Shannon divergence of weights pi of P and 1 - pi of Q, 0 < pi < 1."""
+    entropy = -pi * math.log(pi)
+
+    def composed(v: Tensor) -> Tensor:
+        far = F.softplus(-v) / pi  # pi e^(t / pi) = e^-far
+        return (1 - pi) * (math.log(1 - pi) - torch.log(-torch.expm1(-far.clamp(min=1e-30))))
+
+    return Divergence(
+        f=lambda u: pi * u * u.log() - (1 - pi + pi * u) * (1 - pi + pi * u).log(),
+        slope=lambda u: pi * (u.log() - (1 - pi + pi * u).log()),
+        conjugate=lambda t: (1 - pi) * ((1 - pi) / (1 - pi * (t / pi).exp())).log(),
+        activation=lambda v: entropy - F.softplus(-v),
+        composed=composed,
+        domain=(-math.inf, entropy),
+    )
+
+
+DIVERGENCES: Mapping[str, Divergence] = {
+    "total-variation": Divergence(
+        f=lambda u: 0.5 * (u - 1).abs(),
+        slope=lambda u: 0.5 * (u - 1).sign(),
+        conjugate=lambda t: t,
+        activation=lambda v: 0.5 * v.tanh(),
+        composed=lambda v: 0.5 * v.tanh(),
+        domain=(-0.5, 0.5),
+    ),
+    "kl": Divergence(
+        f=lambda u: u * u.log(),
+        slope=lambda u: 1 + u.log(),
+        conjugate=lambda t: (t - 1).exp(),
+        activation=lambda v: v,
+        composed=lambda v: (v - 1).exp(),
+        domain=(-math.inf, math.inf),
+    ),
+    "reverse-kl": Divergence(
+        f=lambda u: -u.log(),
+        slope=lambda u: -1 / u,
+        conjugate=lambda t: -1 - (-t).log(),
+        activation=lambda v: -(-v).exp(),
+        composed=lambda v: v - 1,
+        domain=(-math.inf, 0.0),
+    ),
+    # Below t = -2 the supremum over u > 0 is at u = 0; the form here, the paper's, is that of (u - 1)^2 on all numbers,
+    # which bounds it from above and joins it smoothly at -2.
+    "pearson": Divergence(
+        f=lambda u: (u - 1).square(),
+        slope=lambda u: 2 * (u - 1),
+        conjugate=lambda t: 0.25 * t.square() + t,
+        activation=lambda v: v,
+        composed=lambda v: 0.25 * v.square() + v,
+        domain=(-2.0, math.inf),
+    ),
+    "neyman": Divergence(
+        f=lambda u: (1 - u).square() / u,
+        slope=lambda u: 1 - 1 / u.square(),
+        conjugate=lambda t: 2 - 2 * (1 - t).sqrt(),
+        activation=lambda v: -torch.expm1(-v),
+        composed=lambda v: -2 * torch.expm1(-0.5 * v),
+        domain=(-math.inf, 1.0),
+    ),
+    "hellinger": Divergence(
+        f=lambda u: (u.sqrt() - 1).square(),
+        slope=lambda u: 1 - 1 / u.sqrt(),
+        conjugate=lambda t: t / (1 - t),
+        activation=lambda v: -torch.expm1(-v),
+        composed=torch.expm1,
+        domain=(-math.inf, 1.0),
+    ),
+    "jeffrey": Divergence(
+        f=lambda u: (u - 1) * u.log(),
+        slope=lambda u: u.log() + 1 - 1 / u,
+        conjugate=_jeffrey_conjugate,
+        activation=lambda v: v,
+        composed=_jeffrey_conjugate,
+        domain=(-math.inf, math.inf),
+    ),
+    # Twice the usual Jensen-Shannon divergence.
+    "jensen-shannon": Divergence(
+        f=lambda u: u * u.log() - (u + 1) * (0.5 * (u + 1)).log(),
+        slope=lambda u: u.log() - (0.5 * (u + 1)).log(),
+        conjugate=lambda t: -(2 - t.exp()).log(),
+        activation=lambda v: math.log(2) - F.softplus(-v),
+        composed=lambda v: F.softplus(v) - math.log(2),
+        domain=(-math.inf, math.log(2)),
+    ),
+    "weighted-jensen-shannon": weighted_jensen_shannon(0.25),
+    # Twice the usual Jensen-Shannon divergence, less log 4: f(1) is not 0 here, as in the GAN's own value.
+    "gan": Divergence(
+        f=lambda u: u * u.log() - (u + 1) * (u + 1).log(),
+        slope=lambda u: u.log() - (u + 1).log(),
+        conjugate=lambda t: -torch.log(-torch.expm1(t)),
+        activation=lambda v: -F.softplus(-v),
+        composed=F.softplus,
+        domain=(-math.inf, 0.0),
+    ),
+}
