@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reverie.core.errors import RequestError
-from reverie.maths.adversarial import OBJECTIVES, objective
+from reverie.maths.adversarial import OBJECTIVES, objective, smoothed
 from reverie.maths.f_divergences import DIVERGENCES
 
 P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
@@ -84,6 +84,20 @@ def test_best_discriminator_measures_jensen_shannon(name: str) -> None:
     same, loss = best(expected(name, P, P), torch.ones(3, dtype=torch.float64))
     assert torch.allclose(same.sigmoid(), torch.full_like(same, 0.5), atol=1e-6)
     assert -loss == pytest.approx(-math.log(4), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["saturating", "non-saturating"])
+def test_smoothing_one_side_scales_the_best_discriminator(name: str) -> None:
+    """D* = (1 - s) p / (p + q); with a smoothed fake side too, p_G would stand in the numerator (inventory, 21)."""
+    game = smoothed(objective(name), 0.1)
+    logits, _ = best(
+        lambda d: (P[:, None] * Q * game.discriminator(d[:, None], d[None, :])).sum(), torch.zeros(3).double()
+    )
+    assert torch.allclose(logits.sigmoid(), 0.9 * P / (P + Q), atol=1e-6)
+    fake = torch.randn(4)
+    assert torch.equal(game.generator(fake, fake), objective(name).generator(fake, fake))
+    with pytest.raises(RequestError, match="cross-entropy"):
+        smoothed(objective("hinge"), 0.1)
 
 
 def test_best_least_squares_discriminator_is_the_posterior() -> None:

@@ -226,3 +226,62 @@ def test_unknown_names_in_a_recipe() -> None:
         Config.read({"penalties": {"r3": 1.0}}, "model")
     with pytest.raises(RequestError, match="latent"):
         Config.read({"latent": 0}, "model")
+
+
+def test_wgan_gp_losses_written_out() -> None:
+    """Algorithm 1: the penalty on points of the lines between, each row's norm by itself."""
+    model, batch = gan(objective="wasserstein", penalties={"gradient-penalty": 10.0}), rows(4)
+    terms = model.discriminator_loss(turn(batch)).terms
+    noise = KeyedNoise(0, batch.ids)
+    y = model.generator(noise.fork("z").normal(6)).detach()
+    share = noise.fork("between").uniform(1, 1, 1)
+    points = (share * batch.x + (1 - share) * y).requires_grad_()
+    slope = torch.autograd.grad(model.discriminator(points).sum(), points)[0]
+    assert torch.allclose(terms["adversarial"], (model.discriminator(y) - model.discriminator(batch.x)).mean())
+    expected = 10.0 * (slope.square().sum((1, 2, 3)).sqrt() - 1).square().mean()
+    assert torch.allclose(terms["gradient-penalty"], expected, rtol=1e-5)
+
+
+def test_clipping_cuts_the_critic_and_nothing_else() -> None:
+    model = gan("mlp", objective="wasserstein", clip=0.01, discriminator_turns=5)
+    critic, generator = model.players()
+    before = [p.clone() for p in model.generator.parameters()]
+    weights = [p.clone() for p in model.discriminator.parameters()]
+    assert critic.turns == 5
+    assert generator.after_turn is None
+    assert critic.after_turn is not None
+    with torch.no_grad():
+        critic.after_turn(model.discriminator_loss(turn(rows(2))))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.generator.parameters(), strict=True))
+    for old, new in zip(weights, model.discriminator.parameters(), strict=True):
+        assert torch.equal(new, old.clamp(-0.01, 0.01))
+
+
+def test_noise_on_what_the_discriminator_sees_falls_to_nothing() -> None:
+    model, batch = gan("mlp", input_noise=0.5), rows(400)
+    at = [Turn(batch, KeyedNoise(0, batch.ids), Progress(0, 0, fraction)) for fraction in (0.0, 0.5, 1.0)]
+    spread = [(model._blurred(batch.x, t, "real") - batch.x).std().item() for t in at]
+    assert spread == pytest.approx([0.5, 0.25, 0.0], rel=0.02)
+    sides = [model._blurred(batch.x, at[0], side) for side in ("real", "fake")]
+    assert not torch.equal(*sides)
+
+
+def test_spectral_norm_holds_each_layer_at_one() -> None:
+    """The product of layers' greatest singular values bounds the slope; torch's own norm, followed for a while."""
+    torch.manual_seed(0)
+    config = dcgan_discriminator.Config(width=8, norm=False, spectral=True)
+    network = dcgan_discriminator.Network(config, Space((1, 16, 16), classes=3)).train()
+    for _ in range(60):
+        network(torch.randn(2, 1, 16, 16), Condition(label=torch.tensor([0, 1])))
+    matrices = [m.weight.detach().flatten(1) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(matrices) >= 4
+    for matrix in matrices:
+        assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_smoothing_is_of_cross_entropies() -> None:
+    with pytest.raises(ValueError, match="saturating or non-saturating"):
+        Config(objective="hinge", smoothing=0.1)
+    model, plain = gan("mlp", objective="non-saturating", smoothing=0.1), gan("mlp", objective="non-saturating")
+    loss, other = (m.discriminator_loss(turn(rows(4))) for m in (model, plain))
+    assert torch.allclose(loss.terms["adversarial"], other.terms["adversarial"] + 0.1 * loss.figures["real"])

@@ -6,21 +6,62 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.core.errors import RequestError
+from reverie.core.noise import KeyedNoise
 from reverie.core.space import Space
 from reverie.maths import convolution
 from reverie.maths.convolution import convolve, leaky_relu_
-from reverie.maths.penalties import PENALTIES, penalty, slope
+from reverie.maths.penalties import PENALTIES, PLACES, penalty, slope
 from reverie.nn import bottleneck
 from reverie.nn.discriminator import r3gan
 
 
 def test_which_rows_each_penalty_looks_at() -> None:
-    assert {name: p.at for name, p in PENALTIES.items()} == {"r1": "real", "r2": "fake"}
-    with pytest.raises(RequestError, match="r1, r2"):
-        penalty("gradient")
+    places = {
+        "r1": "real",
+        "r2": "fake",
+        "gradient-penalty": "between",
+        "one-sided-gradient-penalty": "between",
+        "dragan": "around",
+    }
+    assert {name: p.at for name, p in PENALTIES.items()} == places
+    with pytest.raises(RequestError, match="did you mean 'r"):
+        penalty("r3")
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+def test_points_between_and_around() -> None:
+    """On the line, one share a row; around real rows, uniform up to half their deviation; each by its row's noise."""
+    noise = KeyedNoise(0, torch.arange(4000))
+    x, y = torch.zeros(4000, 1, 2, 2), torch.full((4000, 1, 2, 2), 2.0)
+    x[:, :, 0] = 4.0
+    middle = PLACES["between"](x, y, noise)
+    share = (middle - y) / (x - y)
+    assert torch.allclose(share, share[:, :1, :1, :1].expand_as(share), atol=1e-6)
+    assert 0 <= share.min() < share.max() <= 1
+    assert share.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert share.var().item() == pytest.approx(1 / 12, rel=0.05)
+    moved = PLACES["around"](x, y, noise) - x
+    reach = 0.5 * x.std()
+    assert bool((moved >= 0).all())
+    assert bool((moved <= reach).all())
+    assert moved.mean().item() == pytest.approx(float(reach) / 4, rel=0.05)  # half of the share, half of the noise
+    part = PLACES["between"](x[10:20], y[10:20], KeyedNoise(0, torch.arange(10, 20)))
+    assert torch.equal(part, middle[10:20])
+
+
+@pytest.mark.parametrize(("name", "value"), [("gradient-penalty", 16.0), ("one-sided-gradient-penalty", 16.0)])
+def test_penalties_that_want_slope_one(name: str, value: float) -> None:
+    """D(x) = w x: (|w| - 1)^2, with derivative 2 (|w| - 1) w / |w|; below one only the two-sided one punishes."""
+    w = torch.tensor([3.0, -4.0], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(5, 2, dtype=torch.float64).requires_grad_()
+    found = penalty(name).measure(slope(x @ w, x))
+    assert torch.allclose(found.double(), torch.full_like(found, value).double())
+    found.mean().backward()
+    assert torch.allclose(w.grad, 8.0 * w.detach() / 5.0, rtol=1e-6)
+    gentle = penalty(name).measure(0.5 * torch.eye(1, 2))
+    assert gentle.item() == (0.0 if name.startswith("one") else 0.25)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
 def test_penalty_of_a_linear_critic(name: str) -> None:
     """D(x) = w x has slope w everywhere: the penalty is |w|^2 / 2 and its derivative w."""
     w = torch.tensor([3.0, -4.0], dtype=torch.float64, requires_grad=True)

@@ -8,7 +8,7 @@ Each side is returned for each row, so that a batch's loss is a plain mean and s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,11 +25,13 @@ class Objective:
         discriminator: ``(real, fake) -> [B]``, its loss from logits ``[B]`` of real and generated rows.
         generator: ``(real, fake) -> [B]``; where ``paired`` is false it looks at ``fake`` alone.
         paired: whether the generator's loss also needs the logits of real rows.
+        classifies: whether the discriminator's loss is the cross-entropy of telling real from generated.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
     paired: bool = False
+    classifies: bool = False
 
 
 def _classify(real: Tensor, fake: Tensor) -> Tensor:
@@ -40,9 +42,9 @@ def _classify(real: Tensor, fake: Tensor) -> Tensor:
 # Each line: the discriminator's loss, then the generator's.
 OBJECTIVES: dict[str, Objective] = {
     # Equation 1 of Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661: G minimises log(1 - D(G(z))).
-    "saturating": Objective(_classify, lambda _, f: -F.softplus(f)),
+    "saturating": Objective(_classify, lambda _, f: -F.softplus(f), classifies=True),
     # The same paper's Section 3: G minimises -log D(G(z)), whose gradient does not vanish where D is sure.
-    "non-saturating": Objective(_classify, lambda _, f: F.softplus(-f)),
+    "non-saturating": Objective(_classify, lambda _, f: F.softplus(-f), classifies=True),
     # Equation 9 of Mao et al. (2017), https://arxiv.org/abs/1611.04076, with a = 0, b = c = 1.
     "least-squares": Objective(lambda r, f: 0.5 * ((r - 1).square() + f.square()), lambda _, f: 0.5 * (f - 1).square()),
     # Equation 2 of Arjovsky et al. (2017), https://arxiv.org/abs/1701.07875; the critic must be kept Lipschitz.
@@ -75,3 +77,26 @@ def objective(name: str) -> Objective:
     if name not in OBJECTIVES:
         raise RequestError(f"no objective '{name}'{nearest(name, OBJECTIVES)}")
     return OBJECTIVES[name]
+
+
+def smoothed(game: Objective, share: float) -> Objective:
+    r"""The same game with one-sided label smoothing: real rows are called real with probability 1 - share.
+
+    The best discriminator is then :math:`D^* = (1 - s)\, p / (p + q)`. Smoothing the other side too would put p_G into
+    the numerator, and hold samples where the generator has them already.
+
+    Arguments:
+        game: one whose discriminator classifies.
+        share: s, within [0, 1).
+
+    Raises:
+        RequestError: the game's discriminator does not classify.
+
+    References:
+        | Improved Techniques for Training GANs (Salimans et al., 2016), Section 3.4
+        | https://arxiv.org/abs/1606.03498
+    """
+    if not game.classifies:
+        raise RequestError("label smoothing needs a cross-entropy: the objective saturating or non-saturating")
+    # (1 - s) softplus(-r) + s softplus(r) = softplus(-r) + s r.
+    return replace(game, discriminator=lambda r, f: game.discriminator(r, f) + share * r)

@@ -1,12 +1,25 @@
 r"""Gradient penalties of a discriminator.
 
-Both are zero-centred: they pull the slope of the logit towards zero, on real rows (R1) and on generated ones (R2),
+Two are zero-centred: they pull the slope of the logit towards zero, on real rows (R1) and on generated ones (R2),
 
 .. math::
     R_1 = \frac{\gamma}{2} E_{x \sim p} \lVert \nabla_x D(x) \rVert^2, \qquad
     R_2 = \frac{\gamma}{2} E_{x \sim q} \lVert \nabla_x D(x) \rVert^2
 
+The others pull it towards one, which makes a critic's value a distance: on lines between real and generated rows
+(WGAN-GP, two-sided, or one-sided where only slopes above one are punished), and around real rows (DRAGAN),
+
+.. math::
+    \lambda E (\lVert \nabla_{\hat x} D(\hat x) \rVert - 1)^2, \qquad
+    \hat x = \epsilon x + (1 - \epsilon) G(z) \quad \text{or} \quad \hat x = x + \epsilon \delta
+
 References:
+    | Improved Training of Wasserstein GANs (Gulrajani et al., 2017), Equation 3 and Algorithm 1
+    | https://arxiv.org/abs/1704.00028
+    | On the regularization of Wasserstein GANs (Petzka, Fischer and Lukovnikov, 2018), Equation 8
+    | https://arxiv.org/abs/1709.08894
+    | On Convergence and Stability of GANs (Kodali, Abernethy, Hays and Kira, 2017), Section 2.3
+    | https://arxiv.org/abs/1705.07215
     | Which Training Methods for GANs do actually Converge? (Mescheder, Geiger and Nowozin, 2018), Equations 9 and 10
     | https://arxiv.org/abs/1801.04406
 """
@@ -21,6 +34,7 @@ import torch
 from torch import Tensor
 
 from reverie.core.errors import RequestError, nearest
+from reverie.core.noise import Noise
 from reverie.maths.convolution import inputs_only
 
 
@@ -46,22 +60,57 @@ def half_square(gradient: Tensor) -> Tensor:
     return 0.5 * gradient.flatten(1).square().sum(1)
 
 
+def around_one(gradient: Tensor) -> Tensor:
+    """The squared distance from one of the norm of each row's gradient, ``[B]``."""
+    return (gradient.flatten(1).norm(dim=1) - 1.0).square()
+
+
+def above_one(gradient: Tensor) -> Tensor:
+    """The squared excess over one of the norm of each row's gradient, ``[B]``."""
+    return (gradient.flatten(1).norm(dim=1) - 1.0).relu().square()
+
+
+def between(real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
+    """A point of the line from each real row to the generated row of the same place, uniform along it."""
+    share = noise.fork("between").uniform(*[1] * (real.ndim - 1))
+    return share * real + (1.0 - share) * fake
+
+
+def around(real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
+    """Real rows moved by uniform noise of up to half their standard deviation, by a uniform share of it."""
+    draws = noise.fork("around")
+    delta = 0.5 * real.std() * draws.uniform(*real.shape[1:])
+    return real + draws.fork("share").uniform(*[1] * (real.ndim - 1)) * delta
+
+
+PLACES: Mapping[str, Callable[[Tensor, Tensor, Noise], Tensor]] = {
+    "real": lambda real, fake, noise: real,
+    "fake": lambda real, fake, noise: fake,
+    "between": between,
+    "around": around,
+}
+"""Where slopes are measured, from real rows, generated rows and noise."""
+
+
 @dataclass(frozen=True)
 class Penalty:
     """A measure of the discriminator's slope at some points.
 
     Arguments:
-        at: the points, ``"real"`` or ``"fake"`` rows.
+        at: the points, a name from ``PLACES``.
         measure: the slope ``[B, ...]`` to one number a row, ``[B]``; its mean, times a weight, is added to the loss.
     """
 
-    at: Literal["real", "fake"]
+    at: Literal["real", "fake", "between", "around"]
     measure: Callable[[Tensor], Tensor]
 
 
 PENALTIES: Mapping[str, Penalty] = {
     "r1": Penalty("real", half_square),
     "r2": Penalty("fake", half_square),
+    "gradient-penalty": Penalty("between", around_one),
+    "one-sided-gradient-penalty": Penalty("between", above_one),
+    "dragan": Penalty("around", around_one),
 }
 
 

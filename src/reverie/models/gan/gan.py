@@ -8,6 +8,10 @@ with :math:`\ell_D, \ell_G` from ``maths/adversarial.py`` and the penalties :mat
 References:
     | Generative Adversarial Networks (Goodfellow et al., 2014), Algorithm 1
     | https://arxiv.org/abs/1406.2661
+    | Wasserstein GAN (Arjovsky, Chintala and Bottou, 2017), Algorithm 1: the clipped critic
+    | https://arxiv.org/abs/1701.07875
+    | Towards Principled Methods for Training GANs (Arjovsky and Bottou, 2017), Section 3: noise on what D sees
+    | https://arxiv.org/abs/1701.04862
     | The GAN is dead; long live the GAN! A Modern GAN Baseline (Huang et al., 2024), Equations 2 and 3
     | https://arxiv.org/abs/2501.05441
 """
@@ -19,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
@@ -46,7 +50,10 @@ class Config(core.ModelConfig):
     Arguments:
         latent: the length of z, standard normal.
         objective: a name from ``maths/adversarial.py``.
-        penalties: names from ``maths/penalties.py`` and their weights, gamma.
+        penalties: names from ``maths/penalties.py`` and their weights, gamma or lambda.
+        smoothing: the share of real rows that D is told are not real (one-sided label smoothing).
+        clip: the greatest size of D's weights, which are cut to it after each of its steps; None leaves them.
+        input_noise: the standard deviation of normal noise on all that D sees, falling to 0 over the training.
         discriminator_turns: the discriminator's steps in each round.
         generator: the network of G.
         discriminator: the network of D.
@@ -58,6 +65,9 @@ class Config(core.ModelConfig):
     latent: int = Field(100, ge=1)
     objective: str = "non-saturating"
     penalties: dict[str, float] = Field({})
+    smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    clip: float | None = Field(None, gt=0.0)
+    input_noise: float = Field(0.0, ge=0.0)
     discriminator_turns: int = Field(1, ge=1)
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
@@ -74,6 +84,12 @@ class Config(core.ModelConfig):
     @classmethod
     def _known_penalties(cls, weights: dict[str, float]) -> dict[str, float]:
         return {_checked(name, penalties.penalty): weight for name, weight in weights.items()}
+
+    @model_validator(mode="after")
+    def _smoothing_needs_a_cross_entropy(self) -> Config:
+        if self.smoothing and not adversarial.objective(self.objective).classifies:
+            raise ValueError("smoothing needs the objective saturating or non-saturating")
+        return self
 
 
 def _checked(name: str, find: Any) -> str:
@@ -103,7 +119,8 @@ class GAN(core.Model):
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
-        self.objective = adversarial.objective(config.objective)
+        game = adversarial.objective(config.objective)
+        self.objective = adversarial.smoothed(game, config.smoothing) if config.smoothing else game
         self.penalties = {name: penalties.penalty(name) for name in config.penalties}
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         self.discriminator = catalog.network("discriminator", config.discriminator, space, auto("dcgan"))
@@ -117,6 +134,7 @@ class GAN(core.Model):
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
                 turns=config.discriminator_turns,
+                after_turn=None if config.clip is None else self._clip,
                 compile=not self.penalties,  # gradient penalties differentiate twice
             ),
             Player(
@@ -133,14 +151,16 @@ class GAN(core.Model):
     def discriminator_loss(self, turn: Turn) -> Loss:
         """Equation 3: the game from the discriminator's side, and the penalties on its slope."""
         batch = turn.batch
-        points = {"real": batch.x, "fake": self._shared_fakes(turn).detach()}
-        for penalty in self.penalties.values():
-            points[penalty.at] = points[penalty.at].detach().requires_grad_()
+        x = self._blurred(batch.x, turn, "real")
+        y = self._blurred(self._shared_fakes(turn).detach(), turn, "fake")
+        sloped = [penalty.at for penalty in self.penalties.values()]
+        points = {at: penalties.PLACES[at](x, y, turn.noise) for at in dict.fromkeys(["real", "fake", *sloped])}
+        points = {at: p.detach().requires_grad_() if at in sloped else p for at, p in points.items()}
         # Two calls, never one of both: batch norm must see real and generated rows apart.
-        logits = {at: self.discriminator(x, batch.condition) for at, x in points.items()}
+        logits = {at: self.discriminator(p, batch.condition) for at, p in points.items()}
         real, fake = logits["real"], logits["fake"]
         terms = {"adversarial": self.objective.discriminator(real, fake).mean()}
-        slopes = {at: penalties.slope(logits[at], points[at]) for at in {p.at for p in self.penalties.values()}}
+        slopes = {at: penalties.slope(logits[at], points[at]) for at in dict.fromkeys(sloped)}
         for name, penalty in self.penalties.items():
             terms[name] = self.config.penalties[name] * penalty.measure(slopes[penalty.at]).mean()
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()})
@@ -151,13 +171,24 @@ class GAN(core.Model):
         fakes = batch.scratch.pop("fakes", None) if turn.index == 0 else None
         if fakes is None:
             fakes = self._fakes(batch, turn.noise)
-        fake = self.discriminator(fakes, batch.condition)
+        fake = self.discriminator(self._blurred(fakes, turn, "fake"), batch.condition)
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self.discriminator(batch.x, batch.condition)
+                real = self.discriminator(self._blurred(batch.x, turn, "real"), batch.condition)
         spread = fakes.detach().float().std(0).mean()
         return Loss({"adversarial": self.objective.generator(real, fake).mean()}, {"spread": spread})
+
+    def _blurred(self, x: Tensor, turn: Turn, side: str) -> Tensor:
+        """Rows as D sees them: with noise that falls to 0, which makes the two sides overlap while they are apart."""
+        scale = self.config.input_noise * (1.0 - turn.progress.fraction)
+        return x + scale * turn.noise.fork(f"blur {side}").normal(*x.shape[1:]) if scale else x
+
+    def _clip(self, loss: Loss) -> None:
+        """Cuts D's weights to [-c, c], so that its slope is bounded, though by what is not known."""
+        assert self.config.clip is not None
+        for weight in self.discriminator.parameters():
+            weight.clamp_(-self.config.clip, self.config.clip)
 
     def _fakes(self, batch: Batch, noise: Noise) -> Tensor:
         z = noise.fork("z").normal(self.config.latent)

@@ -18,6 +18,7 @@ from reverie.core.strict import Strict
 from reverie.nn.convolution import Convolution
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.residual import halvings
+from reverie.nn.spectral import spectrally_normalised
 
 
 class Config(Strict):
@@ -28,6 +29,7 @@ class Config(Strict):
         max_width: the most channels anywhere.
         stop: the side, or the next below, at which halving the image stops; the paper has 4 (64, 32, 16, 8, 4).
         norm: batch norm, or none.
+        spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
     """
 
@@ -35,6 +37,7 @@ class Config(Strict):
     max_width: int = Field(512, ge=1)
     stop: int = Field(4, ge=1)
     norm: bool = True
+    spectral: bool = False
     label: int = Field(32, ge=1)
 
 
@@ -63,6 +66,8 @@ class Network(nn.Module):
         self.head = ProjectedLogit(widths[-1] * height * width, space.classes, config.label)
         for layer in (*self.layers, self.head.logit):
             nn.init.normal_(layer.weight, std=0.02)  # Section 4
+        if config.spectral:
+            spectrally_normalised(self)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns logits ``[B]`` for images ``[B, C, H, W]`` in [-1, 1]."""

@@ -12,6 +12,7 @@ from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.projection import ProjectedLogit
+from reverie.nn.spectral import spectrally_normalised
 
 
 class Config(Strict):
@@ -20,11 +21,13 @@ class Config(Strict):
     Arguments:
         width: units of each hidden layer.
         depth: hidden layers.
+        spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
     """
 
     width: int = Field(256, ge=1)
     depth: int = Field(3, ge=1)
+    spectral: bool = False
     label: int = Field(32, ge=1)
 
 
@@ -41,6 +44,8 @@ class Network(nn.Module):
         widths = [space.size, *[config.width] * config.depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.head = ProjectedLogit(config.width, space.classes, config.label)
+        if config.spectral:
+            spectrally_normalised(self)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns logits ``[B]`` for rows ``[B, *space.shape]``."""
