@@ -1,5 +1,6 @@
 """The GAN's two losses and its networks against what their papers say of them."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,12 +15,14 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
-from reverie.models.gan.gan import GAN, Config
+from reverie.models.gan.gan import GAN, Config, Sampling
 from reverie.nn.bottleneck import Shrink, enlarge
 from reverie.nn.discriminator import dcgan as dcgan_discriminator
 from reverie.nn.discriminator import r3gan as r3gan_discriminator
 from reverie.nn.generator import dcgan as dcgan_generator
 from reverie.nn.generator import r3gan as r3gan_generator
+from reverie.nn.minibatch import MinibatchFeatures
+from reverie.nn.orthogonal import orthogonal_, overlap
 
 SMALL = {"width": 8, "max_width": 16}
 SPACE = Space((1, 12, 12))
@@ -248,9 +251,10 @@ def test_clipping_cuts_the_critic_and_nothing_else() -> None:
     before = [p.clone() for p in model.generator.parameters()]
     weights = [p.clone() for p in model.discriminator.parameters()]
     assert critic.turns == 5
-    assert generator.after_turn is None
     assert critic.after_turn is not None
+    assert generator.after_turn is not None
     with torch.no_grad():
+        generator.after_turn(model.generator_loss(turn(rows(2))))
         critic.after_turn(model.discriminator_loss(turn(rows(2))))
     assert all(torch.equal(a, b) for a, b in zip(before, model.generator.parameters(), strict=True))
     for old, new in zip(weights, model.discriminator.parameters(), strict=True):
@@ -260,9 +264,9 @@ def test_clipping_cuts_the_critic_and_nothing_else() -> None:
 def test_noise_on_what_the_discriminator_sees_falls_to_nothing() -> None:
     model, batch = gan("mlp", input_noise=0.5), rows(400)
     at = [Turn(batch, KeyedNoise(0, batch.ids), Progress(0, 0, fraction)) for fraction in (0.0, 0.5, 1.0)]
-    spread = [(model._blurred(batch.x, t, "real") - batch.x).std().item() for t in at]
+    spread = [(model._seen(batch.x, t, "real") - batch.x).std().item() for t in at]
     assert spread == pytest.approx([0.5, 0.25, 0.0], rel=0.02)
-    sides = [model._blurred(batch.x, at[0], side) for side in ("real", "fake")]
+    sides = [model._seen(batch.x, at[0], side) for side in ("real", "fake")]
     assert not torch.equal(*sides)
 
 
@@ -285,3 +289,103 @@ def test_smoothing_is_of_cross_entropies() -> None:
     model, plain = gan("mlp", objective="non-saturating", smoothing=0.1), gan("mlp", objective="non-saturating")
     loss, other = (m.discriminator_loss(turn(rows(4))) for m in (model, plain))
     assert torch.allclose(loss.terms["adversarial"], other.terms["adversarial"] + 0.1 * loss.figures["real"])
+
+
+def test_feature_matching_written_out() -> None:
+    model = gan("mlp", generator_terms={"feature-matching": 2.0})
+    batch = rows(5)
+    y = model.generator(KeyedNoise(0, batch.ids).fork("z").normal(6))
+    apart = model.discriminator.features(batch.x).mean(0) - model.discriminator.features(y).mean(0)
+    loss = model.generator_loss(turn(batch))
+    assert list(loss.terms) == ["feature-matching"]
+    assert torch.allclose(loss.terms["feature-matching"], 2.0 * apart.square().sum())
+    with pytest.raises(ValueError, match="to learn from"):
+        Config(generator_terms={"orthogonal": 1.0})
+    with pytest.raises(ValueError, match="did you mean 'orthogonal'"):
+        Config(generator_terms={"adversarial": 1.0, "orthogonl": 1.0})
+
+
+def test_minibatch_features_by_hand() -> None:
+    layer = MinibatchFeatures(2, kernels=2, width=1)
+    layer.project.weight.data = torch.eye(2)
+    h = torch.tensor([[0.0, 1.0], [0.5, 1.0], [2.0, 4.0]])
+    e = torch.tensor([0.0, -0.5, -1.5, -2.0, -3.0]).exp()
+    close = torch.stack([torch.stack([e[1] + e[3], 1 + e[4]]), torch.stack([e[1] + e[2], 1 + e[4]])])
+    assert torch.allclose(layer(h)[:2], torch.cat([h[:2], close], 1))
+
+
+def test_orthogonal_start_and_the_term_that_keeps_filters_apart() -> None:
+    model = gan("dcgan", Space((1, 16, 16)), orthogonal_start=True)
+    for weight in model.parameters():  # undoes what ``gan`` adds
+        weight.data.zero_()
+    orthogonal_(model.generator)
+    weight = model.generator.layers[0].weight.transpose(0, 1).flatten(1)
+    assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
+    assert overlap(nn.Sequential(model.generator.layers[0])).item() == pytest.approx(0.0, abs=1e-6)
+    layer = nn.Linear(2, 2)
+    layer.weight.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert overlap(nn.Sequential(layer)).item() == 2 * 11.0**2
+    config = dcgan_discriminator.Config(width=8, norm=False, spectral=True)
+    network = dcgan_discriminator.Network(config, Space((1, 16, 16)))
+    orthogonal_(network)
+    first = network.layers[0].parametrizations.weight.original.flatten(1)
+    assert torch.allclose(first @ first.T, torch.eye(len(first)), atol=1e-5)
+
+
+def test_history_pulls_to_the_mean_of_the_past() -> None:
+    model = gan("mlp", history=0.5)
+    critic = model.players()[0]
+    assert model.discriminator_loss(turn(rows(2))).terms["history"] == 0
+    past = []
+    for _ in range(3):
+        past.append([p.detach().clone() for p in model.discriminator.parameters()])
+        with torch.no_grad():
+            critic.after_turn(model.discriminator_loss(turn(rows(2))))
+            for p in model.discriminator.parameters():
+                p.add_(torch.randn_like(p))
+    means = [torch.stack(p).mean(0) for p in zip(*past, strict=True)]
+    apart = sum((p - m).square().sum().item() for p, m in zip(model.discriminator.parameters(), means, strict=True))
+    term = model.discriminator_loss(turn(rows(2))).terms["history"]
+    assert term.item() == pytest.approx(0.5 * apart, rel=1e-5)
+    term.backward()
+    weight = next(model.discriminator.parameters())
+    assert torch.allclose(weight.grad, weight.detach() - means[0], atol=1e-5)
+
+
+def test_label_noise_exchanges_a_share_of_pairs() -> None:
+    model = gan("mlp", label_noise=0.2)
+    real, fake = torch.arange(5000.0), -torch.arange(5000.0) - 1
+    one, two = model._told(real, fake, turn(rows(5000)))
+    assert torch.equal(one + two, real + fake)
+    assert (one < two).float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
+def test_truncated_latents_are_normal_within_their_bounds() -> None:
+    model = gan("mlp")
+    how = Sampling(truncation=1.0)
+    z = model._latent(KeyedNoise(0, torch.arange(4000)), how)
+    assert z.abs().max() <= 1.0
+    density = math.exp(-0.5) / math.sqrt(2 * math.pi)
+    variance = 1 - 2 * density / math.erf(1 / math.sqrt(2))
+    assert z.mean().item() == pytest.approx(0.0, abs=0.02)
+    assert z.var().item() == pytest.approx(variance, rel=0.03)
+    assert model.sample(KeyedNoise(0, torch.arange(3)), None, how).shape == (3, 1, 12, 12)
+
+
+def test_augmentation_follows_the_discriminator_and_is_kept() -> None:
+    model = gan("mlp", augment={"ramp": 100.0})
+    batch = rows(10)
+    assert model.augmentation == 0.0
+    loss = model.discriminator_loss(turn(batch))
+    critic = model.players()[0]
+    sure = replace(loss, figures={**loss.figures, "told apart": torch.tensor(0.95)})
+    with torch.no_grad():
+        critic.after_turn(sure)
+    assert model.augmentation.item() == pytest.approx(0.1)
+    assert "augmentation" in model.state_dict()
+    model.augmentation.fill_(1.0)
+    seen = [model._seen(batch.x, turn(batch), side) for side in ("real", "fake")]
+    assert not torch.equal(seen[0], batch.x)
+    assert not torch.equal(*seen)
+    with pytest.raises(RequestError, match="images"):
+        gan("mlp", Space((2,)), augment={})

@@ -16,6 +16,7 @@ from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.convolution import Convolution
+from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.residual import halvings
 from reverie.nn.spectral import spectrally_normalised
@@ -29,6 +30,7 @@ class Config(Strict):
         max_width: the most channels anywhere.
         stop: the side, or the next below, at which halving the image stops; the paper has 4 (64, 32, 16, 8, 4).
         norm: batch norm, or none.
+        minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
     """
@@ -37,6 +39,7 @@ class Config(Strict):
     max_width: int = Field(512, ge=1)
     stop: int = Field(4, ge=1)
     norm: bool = True
+    minibatch: int = Field(0, ge=0)
     spectral: bool = False
     label: int = Field(32, ge=1)
 
@@ -63,7 +66,9 @@ class Network(nn.Module):
             self.layers.append(Convolution(widths[i], widths[i + 1], 2 + stride, stride, 1, bias=not norm))
             self.norms.append(nn.BatchNorm2d(widths[i + 1]) if norm else nn.Identity())
         height, width = self.sizes[-1]
-        self.head = ProjectedLogit(widths[-1] * height * width, space.classes, config.label)
+        features = widths[-1] * height * width
+        self.minibatch = MinibatchFeatures(features, config.minibatch) if config.minibatch else nn.Identity()
+        self.head = ProjectedLogit(features + config.minibatch, space.classes, config.label)
         for layer in (*self.layers, self.head.logit):
             nn.init.normal_(layer.weight, std=0.02)  # Section 4
         if config.spectral:
@@ -71,8 +76,12 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns logits ``[B]`` for images ``[B, C, H, W]`` in [-1, 1]."""
+        return self.head(self.features(x), condition)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Returns the last layer's features ``[B, F]``."""
         for layer, norm in zip(self.layers, self.norms, strict=True):
             # An odd side gets a row or column of zeros, so that halving rounds up.
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)) if self.stride == 2 else x
             x = F.leaky_relu(norm(layer(x)), 0.2)
-        return self.head(x.flatten(1), condition)
+        return self.minibatch(x.flatten(1))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
+from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.spectral import spectrally_normalised
 
@@ -21,12 +22,14 @@ class Config(Strict):
     Arguments:
         width: units of each hidden layer.
         depth: hidden layers.
+        minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
     """
 
     width: int = Field(256, ge=1)
     depth: int = Field(3, ge=1)
+    minibatch: int = Field(0, ge=0)
     spectral: bool = False
     label: int = Field(32, ge=1)
 
@@ -43,13 +46,18 @@ class Network(nn.Module):
         super().__init__()
         widths = [space.size, *[config.width] * config.depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.head = ProjectedLogit(config.width, space.classes, config.label)
+        self.minibatch = MinibatchFeatures(config.width, config.minibatch) if config.minibatch else nn.Identity()
+        self.head = ProjectedLogit(config.width + config.minibatch, space.classes, config.label)
         if config.spectral:
             spectrally_normalised(self)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns logits ``[B]`` for rows ``[B, *space.shape]``."""
+        return self.head(self.features(x), condition)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Returns the last layer's features ``[B, F]``."""
         h = x.flatten(1)
         for layer in self.layers:
             h = F.leaky_relu(layer(h), 0.2)
-        return self.head(h, condition)
+        return self.minibatch(h)

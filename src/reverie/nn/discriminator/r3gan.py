@@ -64,9 +64,13 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns logits ``[B]`` for images ``[B, C, H, W]``."""
+        return self.head(self.features(x), condition)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Returns the last layer's features ``[B, F]``."""
         if self.stem == 2:  # an odd side gets a row or column of zeros, so that halving rounds up
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         x = self.stages[0](self.start(x))
         for change, stage in zip(self.changes, self.stages[1:], strict=True):
             x = stage(change(self.shrink(x)))
-        return self.head((x.permute(0, 2, 3, 1).float() * self.basis).sum((1, 2)), condition)
+        return (x.permute(0, 2, 3, 1).float() * self.basis).sum((1, 2))
