@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import reverie
 from reverie.core import capabilities
-from reverie.core.catalog import entries, model_source
+from reverie.core.catalog import entries, find, model_source
 from reverie.core.images import to_bytes
 from reverie.core.model import Memory, Model
 from reverie.core.noise import KeyedNoise
@@ -145,7 +145,7 @@ def per_row(values: torch.Tensor) -> bool:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_player_moves_its_own_weights_and_no_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over a short training on points; `network: auto` makes every model work on them."""
-    dataset = open_data(DataConfig(source="ring"))
+    dataset = open_data(DataConfig(source="ring", condition=find(name).body["data"].get("condition", "auto")))
     model = reverie.create(name, dataset.space, changes={"train.steps": 4, "train.time": None, "train.images": None})
     config = TrainConfig(batch=8, steps=4, average=AverageConfig(half_life=0))
     loop = loops.Loop(model, Feed(dataset, 0, model.draws()), config, Ranks(torch.device("cpu")))

@@ -21,7 +21,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -39,6 +39,7 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.maths import adversarial, augmentation, penalties
+from reverie.nn.discrimination import Discriminator
 from reverie.nn.history import History
 from reverie.nn.orthogonal import orthogonal_, overlap
 
@@ -186,7 +187,9 @@ class GAN(core.Model):
         self.objective = adversarial.smoothed(game, config.smoothing) if config.smoothing else game
         self.penalties = {name: penalties.penalty(name) for name in config.penalties}
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
-        self.discriminator = catalog.network("discriminator", config.discriminator, space, auto("dcgan"))
+        discriminator = catalog.network("discriminator", config.discriminator, space, auto("dcgan"))
+        assert isinstance(discriminator, Discriminator)
+        self.discriminator = discriminator
         if config.orthogonal_start:
             orthogonal_(self.generator)
             orthogonal_(self.discriminator)
@@ -261,7 +264,7 @@ class GAN(core.Model):
                     real = self.discriminator(x, batch.condition)
             terms["adversarial"] = weights["adversarial"] * self.objective.generator(real, fake).mean()
         if matched:
-            features: Callable[[Tensor], Tensor] = self.discriminator.features  # type: ignore[assignment]
+            features = self.discriminator.features
             with torch.no_grad():
                 wanted = features(x).mean(0)
             apart = (features(y).mean(0) - wanted).square().sum()

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.convolution import Convolution
+from reverie.nn.discrimination import Discriminator
 from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.residual import halvings
@@ -44,7 +44,7 @@ class Config(Strict):
     label: int = Field(32, ge=1)
 
 
-class Network(nn.Module):
+class Network(Discriminator):
     """Creates the discriminator: stride-2 4x4 convolutions, batch norm but at the input, leaky ReLU of slope 0.2.
 
     Arguments:
@@ -67,19 +67,16 @@ class Network(nn.Module):
             self.norms.append(nn.BatchNorm2d(widths[i + 1]) if norm else nn.Identity())
         height, width = self.sizes[-1]
         features = widths[-1] * height * width
+        self.feature_count = features + config.minibatch
         self.minibatch = MinibatchFeatures(features, config.minibatch) if config.minibatch else nn.Identity()
-        self.head = ProjectedLogit(features + config.minibatch, space.classes, config.label)
+        self.head = ProjectedLogit(self.feature_count, space.classes, config.label)
         for layer in (*self.layers, self.head.logit):
             nn.init.normal_(layer.weight, std=0.02)  # Section 4
         if config.spectral:
             spectrally_normalised(self)
 
-    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
-        """Returns logits ``[B]`` for images ``[B, C, H, W]`` in [-1, 1]."""
-        return self.head(self.features(x), condition)
-
     def features(self, x: Tensor) -> Tensor:
-        """Returns the last layer's features ``[B, F]``."""
+        """Returns the last layer's features."""
         for layer, norm in zip(self.layers, self.norms, strict=True):
             # An odd side gets a row or column of zeros, so that halving rounds up.
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)) if self.stride == 2 else x

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
+from reverie.nn.discrimination import Discriminator
 from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.spectral import spectrally_normalised
@@ -34,7 +34,7 @@ class Config(Strict):
     label: int = Field(32, ge=1)
 
 
-class Network(nn.Module):
+class Network(Discriminator):
     """Creates the discriminator.
 
     Arguments:
@@ -46,17 +46,14 @@ class Network(nn.Module):
         super().__init__()
         widths = [space.size, *[config.width] * config.depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.feature_count = config.width + config.minibatch
         self.minibatch = MinibatchFeatures(config.width, config.minibatch) if config.minibatch else nn.Identity()
-        self.head = ProjectedLogit(config.width + config.minibatch, space.classes, config.label)
+        self.head = ProjectedLogit(self.feature_count, space.classes, config.label)
         if config.spectral:
             spectrally_normalised(self)
 
-    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
-        """Returns logits ``[B]`` for rows ``[B, *space.shape]``."""
-        return self.head(self.features(x), condition)
-
     def features(self, x: Tensor) -> Tensor:
-        """Returns the last layer's features ``[B, F]``."""
+        """Returns the last layer's features."""
         h = x.flatten(1)
         for layer in self.layers:
             h = F.leaky_relu(layer(h), 0.2)

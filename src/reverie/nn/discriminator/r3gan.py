@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.nn import bottleneck
 from reverie.nn.bottleneck import Bottleneck, Shrink, scaled
 from reverie.nn.convolution import Convolution
+from reverie.nn.discrimination import Discriminator
 from reverie.nn.projection import ProjectedLogit
 
 
@@ -34,7 +34,7 @@ class Config(bottleneck.Config):
     stem: Literal[1, 2] = 1
 
 
-class Network(nn.Module):
+class Network(Discriminator):
     """Creates the discriminator: residual stages, shrunk in between, then one weight for each place of each channel.
 
     Arguments:
@@ -59,15 +59,12 @@ class Network(nn.Module):
         )
         # Channels last, here and in the generator: the order of convolutions, which gradients then keep.
         self.basis = nn.Parameter(torch.randn(*sizes[-1], widths[-1]) / math.sqrt(math.prod(sizes[-1])))
-        self.head = ProjectedLogit(widths[-1], space.classes, config.label)
+        self.feature_count = widths[-1]
+        self.head = ProjectedLogit(self.feature_count, space.classes, config.label)
         scaled(self.head.logit)
 
-    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
-        """Returns logits ``[B]`` for images ``[B, C, H, W]``."""
-        return self.head(self.features(x), condition)
-
     def features(self, x: Tensor) -> Tensor:
-        """Returns the last layer's features ``[B, F]``."""
+        """Returns the last layer's features."""
         if self.stem == 2:  # an odd side gets a row or column of zeros, so that halving rounds up
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         x = self.stages[0](self.start(x))

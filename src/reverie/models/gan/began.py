@@ -1,0 +1,159 @@
+r"""BEGAN: an autoencoder for a discriminator, kept in balance with the generator by a controller.
+
+.. math::
+    L_D &= E[L(x)] - k_t\, E[L(G(z_D))], \qquad L_G = E[L(G(z_G))], \qquad L(v) = \lvert v - D(v) \rvert \\
+    k_{t+1} &= \mathrm{clamp}_{[0, 1]}\big(k_t + \lambda_k (\gamma E[L(x)] - E[L(G(z_G))])\big) \\
+    M &= E[L(x)] + \lvert \gamma E[L(x)] - E[L(G(z_G))] \rvert
+
+L is the mean absolute error of a value. M falls as training converges: the journal has it.
+
+References:
+    | BEGAN: Boundary Equilibrium Generative Adversarial Networks (Berthelot, Schumm and Metz, 2017), Section 3.3
+    | https://arxiv.org/abs/1703.10717
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core import catalog
+from reverie.core import model as core
+from reverie.core.batch import Condition
+from reverie.core.choice import Choice, auto
+from reverie.core.noise import Noise
+from reverie.core.player import Loss, OptimizerConfig, Player, Turn
+from reverie.core.space import Space
+
+ADAM = OptimizerConfig(name="adam", lr=1e-4, betas=(0.5, 0.999))
+
+
+class Config(core.ModelConfig):
+    """The model's configuration.
+
+    Arguments:
+        latent: the length of z, uniform on [-1, 1], and of the autoencoder's code.
+        diversity: gamma, the ratio E[L(G(z))] / E[L(x)] that is aimed at: less is cleaner, more is more varied.
+        control: lambda_k, how fast k follows.
+        generator: the decoder network that is G.
+        encoder: the encoder of D.
+        decoder: the decoder of D.
+        generator_optimizer: how G steps.
+        discriminator_optimizer: how D steps.
+    """
+
+    latent: int = Field(64, ge=1)
+    diversity: float = Field(0.5, gt=0.0, le=1.0)
+    control: float = Field(1e-3, gt=0.0)
+    generator: Choice = Choice(name="auto")
+    encoder: Choice = Choice(name="auto")
+    decoder: Choice = Choice(name="auto")
+    generator_optimizer: OptimizerConfig = ADAM
+    discriminator_optimizer: OptimizerConfig = ADAM
+
+
+class BEGAN(core.Model):
+    """Creates a boundary equilibrium GAN; with classes, all three networks see the label.
+
+    Arguments:
+        config: the model's configuration.
+        space: what one row is.
+        parts: none.
+    """
+
+    config: Config
+    balance: Tensor
+    networks: ClassVar[dict[str, tuple[str, Choice]]] = {
+        "generator": ("decoder", auto("conv")),
+        "encoder": ("encoder", auto("conv")),
+        "decoder": ("decoder", auto("conv")),
+    }
+
+    def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
+        super().__init__(config, space, parts)
+        latent, choice = config.latent, auto("conv")
+        self.generator = catalog.network("decoder", config.generator, space, choice, latent=latent, outputs=1)
+        self.encoder = catalog.network("encoder", config.encoder, space, choice, outputs=latent)
+        self.decoder = catalog.network("decoder", config.decoder, space, choice, latent=latent, outputs=1)
+        self.register_buffer("balance", torch.zeros(()))  # k
+
+    def players(self) -> Sequence[Player]:
+        config = self.config
+        return (
+            Player(
+                name="discriminator",
+                modules=[self.encoder, self.decoder],
+                loss=self.discriminator_loss,
+                optimizer=config.discriminator_optimizer,
+            ),
+            Player(
+                name="generator",
+                modules=[self.generator],
+                loss=self.generator_loss,
+                optimizer=config.generator_optimizer,
+                after_turn=self._control,
+            ),
+        )
+
+    def averaged(self) -> Sequence[nn.Module]:
+        return (self.generator,)
+
+    def discriminator_loss(self, turn: Turn) -> Loss:
+        """The objective's first line."""
+        condition = turn.batch.condition
+        with torch.no_grad():
+            fakes = self._fakes(turn.noise, condition)
+        real, fake = self.error(turn.batch.x, condition).mean(), self.error(fakes, condition).mean()
+        return Loss({"real": real, "fake": -self.balance * fake}, {"error of fake": fake, "k": self.balance.clone()})
+
+    def generator_loss(self, turn: Turn) -> Loss:
+        """The objective's second line; the figures are what the controller and the convergence measure need."""
+        condition = turn.batch.condition
+        fakes = self._fakes(turn.noise, condition)
+        fake = self.error(fakes, condition).mean()
+        with torch.no_grad():
+            real = self.error(turn.batch.x, condition).mean()
+        apart = self.config.diversity * real - fake.detach()
+        spread = fakes.detach().float().std(0).mean()
+        return Loss({"fake": fake}, {"balance": apart, "convergence": real + apart.abs(), "spread": spread})
+
+    def _control(self, loss: Loss) -> None:
+        """The third line; without the clamp k could turn the game around."""
+        self.balance.add_(self.config.control * loss.figures["balance"]).clamp_(0.0, 1.0)
+
+    def error(self, x: Tensor, condition: Condition | None) -> Tensor:
+        """L: the mean absolute error of each row's reconstruction, ``[B]``."""
+        rebuilt = self._output(self.decoder(self.encoder(x, condition), condition))
+        return (rebuilt - x).abs().flatten(1).mean(1)
+
+    def _fakes(self, noise: Noise, condition: Condition | None) -> Tensor:
+        return self.decode((noise.fork("z").uniform(self.config.latent) * 2.0 - 1.0,), condition)
+
+    def _output(self, y: Tensor) -> Tensor:
+        return y[:, 0].tanh() if self.space.is_image else y[:, 0]
+
+    @property
+    def latents(self) -> tuple[Space, ...]:
+        """z."""
+        return (Space((self.config.latent,)),)
+
+    def decode(self, z: tuple[Tensor, ...], condition: Condition | None = None) -> Tensor:
+        return self._output(self.generator(z[0], condition))
+
+    def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """The negative error: what the autoencoder knows well is like the data."""
+        return -self.error(x, condition)
+
+    @torch.no_grad()
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+        """Returns one row for each row of ``noise``; labels that are not given are drawn uniformly."""
+        if self.space.classes:
+            label = noise.fork("label").integers(self.space.classes, 1)[:, 0]
+            if condition is not None and condition.label is not None:
+                label = torch.where(condition.label < 0, label, condition.label)
+            condition = Condition(label=label)
+        return self._fakes(noise, condition)

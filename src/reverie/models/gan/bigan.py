@@ -1,0 +1,189 @@
+r"""BiGAN: an encoder beside the generator, and a discriminator of pairs that tells (x, E(x)) from (G(z), z).
+
+.. math:: \min_{G, E} \max_D\; E_x \log D(x, E(x)) + E_z \log (1 - D(G(z), z))
+
+At the optimum E inverts G. BigBiGAN adds scores of x alone and of z alone to the score of the pair,
+
+.. math:: s(x, z) = s_x(x) + s_z(z) + s_{xz}(x, z)
+
+each with a loss of its own.
+
+References:
+    | Adversarial Feature Learning (Donahue, Krähenbühl and Darrell, 2017), Equation 2
+    | https://arxiv.org/abs/1605.09782
+    | Large Scale Adversarial Representation Learning (Donahue and Simonyan, 2019), Section 2
+    | https://arxiv.org/abs/1907.02544
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core import catalog
+from reverie.core import model as core
+from reverie.core.batch import Condition
+from reverie.core.choice import Choice, auto
+from reverie.core.noise import Noise
+from reverie.core.player import Loss, OptimizerConfig, Player, Turn
+from reverie.core.space import Space
+from reverie.maths import adversarial
+from reverie.nn.discrimination import Discriminator
+
+ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
+HIDDEN = 256
+
+
+class Config(core.ModelConfig):
+    """The model's configuration.
+
+    Arguments:
+        latent: the length of z, standard normal.
+        unary: BigBiGAN's scores of x and of z alone, beside that of the pair.
+        objective: one of ``maths/adversarial.py`` whose sides change places with the sign of the logit.
+        generator: the network of G.
+        encoder: the network of E.
+        discriminator: the network of D's look at x; z joins its features.
+        generator_optimizer: how G and E step.
+        discriminator_optimizer: how D steps.
+    """
+
+    latent: int = Field(50, ge=1)
+    unary: bool = False
+    objective: Literal["non-saturating", "wasserstein", "hinge"] = "non-saturating"
+    generator: Choice = Choice(name="auto")
+    encoder: Choice = Choice(name="auto")
+    discriminator: Choice = Choice(name="auto")
+    generator_optimizer: OptimizerConfig = ADAM
+    discriminator_optimizer: OptimizerConfig = ADAM
+
+
+class PairScore(nn.Module):
+    """Creates the scores of pairs: of x's features with z, and where wanted of z and of x alone.
+
+    Arguments:
+        features: the length of x's features.
+        latent: the length of z.
+        unary: whether there are scores of one side.
+    """
+
+    def __init__(self, features: int, latent: int, unary: bool) -> None:
+        super().__init__()
+        self.z = nn.Sequential(nn.Linear(latent, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, HIDDEN))
+        self.pair = nn.Sequential(
+            nn.Linear(features + HIDDEN, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, HIDDEN), nn.LeakyReLU(0.2)
+        )
+        self.joint = nn.Linear(HIDDEN, 1, bias=False)
+        self.of_z = nn.Linear(HIDDEN, 1, bias=False) if unary else None
+        self.of_x = nn.Linear(features, 1, bias=False) if unary else None
+
+    def forward(self, features: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        """Returns one score ``[B]``, or those of x, of z and of the pair."""
+        with torch.autocast(features.device.type, enabled=False):
+            features, h = features.float(), self.z(z.float())
+            joint = self.joint(self.pair(torch.cat([features, h], dim=1)))[:, 0]
+            if self.of_x is None or self.of_z is None:
+                return (joint,)
+            return self.of_x(features)[:, 0], self.of_z(h)[:, 0], joint
+
+
+class BiGAN(core.Model):
+    """Creates a bidirectional GAN; labels of the data are not looked at.
+
+    Arguments:
+        config: the model's configuration.
+        space: what one row is.
+        parts: none.
+    """
+
+    config: Config
+    networks: ClassVar[dict[str, tuple[str, Choice]]] = {
+        "generator": ("generator", auto("dcgan")),
+        "encoder": ("encoder", auto("conv")),
+        "discriminator": ("discriminator", auto("dcgan")),
+    }
+
+    def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
+        super().__init__(config, space, parts)
+        bare = replace(space, classes=0)
+        self.objective = adversarial.objective(config.objective)
+        self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
+        self.encoder = catalog.network("encoder", config.encoder, bare, auto("conv"), outputs=config.latent)
+        discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
+        assert isinstance(discriminator, Discriminator)
+        self.look = discriminator
+        self.look.head = nn.Identity()  # type: ignore[assignment]  # pairs are scored instead
+        self.scores = PairScore(discriminator.feature_count, config.latent, config.unary)
+        self.latents = (Space((config.latent,)),)
+
+    def players(self) -> Sequence[Player]:
+        config = self.config
+        return (
+            Player(
+                name="discriminator",
+                modules=[self.look, self.scores],
+                loss=self.discriminator_loss,
+                optimizer=config.discriminator_optimizer,
+            ),
+            Player(
+                name="generator",
+                modules=[self.generator, self.encoder],
+                loss=self.generator_loss,
+                optimizer=config.generator_optimizer,
+            ),
+        )
+
+    def averaged(self) -> Sequence[nn.Module]:
+        return (self.generator, self.encoder)
+
+    def discriminator_loss(self, turn: Turn) -> Loss:
+        """Equation 2; with unary scores one game for each score."""
+        with torch.no_grad():
+            z, fakes, codes = self._both(turn)
+        real, fake = self.score_pair(turn.batch.x, codes), self.score_pair(fakes, z)
+        game = self.objective.discriminator
+        terms = {n: game(r, f).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
+        figures = {"real": real[-1].mean(), "fake": fake[-1].mean()}
+        return Loss(terms, {**figures, "told apart": (real[-1] > fake[-1]).float().mean()})
+
+    def generator_loss(self, turn: Turn) -> Loss:
+        """The same from the side of G and E: each wants its pair taken for the other's."""
+        z, fakes, codes = self._both(turn)
+        real, fake = self.score_pair(turn.batch.x, codes), self.score_pair(fakes, z)
+        game = self.objective.generator
+        # G's part, and E's, whose pairs are to be taken for generated ones.
+        both = {n: game(r, f).mean() + game(-f, -r).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
+        return Loss(both, {"spread": fakes.detach().float().std(0).mean()})
+
+    def score_pair(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        """D's scores of pairs."""
+        return self.scores(self.look.features(x), z)
+
+    def _both(self, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
+        """z, G(z) and E(x)."""
+        z = turn.noise.fork("z").normal(self.config.latent)
+        return z, self.generator(z, None), self.encoder(turn.batch.x, None)
+
+    def _names(self) -> tuple[str, ...]:
+        return ("score of x", "score of z", "score of the pair") if self.config.unary else ("adversarial",)
+
+    def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
+        return (self.encoder(x, None),)
+
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        return self.generator(z[0], None)
+
+    def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """The score of x with its own code."""
+        return torch.stack(self.score_pair(x, self.encoder(x, None))).sum(0)
+
+    @torch.no_grad()
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+        """Returns one row for each row of ``noise``."""
+        x = self.generator(noise.fork("z").normal(self.config.latent), None)
+        return x.clamp(-1.0, 1.0) if self.space.is_image else x
