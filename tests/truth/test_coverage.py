@@ -7,6 +7,7 @@ from torch import Tensor
 from reverie.core.errors import RequestError
 from reverie.evaluation import coverage as module
 from reverie.evaluation.coverage import coverage, radii
+from reverie.evaluation.intervals import around
 from reverie.evaluation.recognition import class_shares, confident, recognised
 
 
@@ -31,10 +32,10 @@ def test_points_on_a_line() -> None:
     real, fake = torch.tensor([[0.0], [1.0], [3.0], [10.0]]), torch.tensor([[0.5], [6.0], [30.0]])
     assert torch.equal(radii(real, 1), torch.tensor([1.0, 1.0, 2.0, 7.0]))
     found = coverage(real, fake, k=1)
-    assert found.precision == pytest.approx(2 / 3)
-    assert found.density == pytest.approx(3 / 3)
-    assert found.coverage == pytest.approx(3 / 4)
-    assert found.recall == pytest.approx(4 / 4)  # 0.5±5.5 holds 0, 1 and 3; 6±5.5 holds 10
+    assert found.precision.value == pytest.approx(2 / 3)
+    assert found.density.value == pytest.approx(3 / 3)
+    assert found.coverage.value == pytest.approx(3 / 4)
+    assert found.recall.value == pytest.approx(4 / 4)  # 0.5±5.5 holds 0, 1 and 3; 6±5.5 holds 10
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -43,7 +44,34 @@ def test_equals_the_count_of_every_pair(k: int, monkeypatch: pytest.MonkeyPatch)
     generator = torch.Generator().manual_seed(k)
     real = torch.randn(30, 3, generator=generator, dtype=torch.float64)
     fake = torch.randn(25, 3, generator=generator, dtype=torch.float64) * 0.7 + 0.3
-    assert list(coverage(real, fake, k)) == pytest.approx(by_every_pair(real, fake, k))
+    assert [e.value for e in coverage(real, fake, k)] == pytest.approx(by_every_pair(real, fake, k))
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "shift", "scale"),
+    [(8, 300, 0.0, 1.0), (8, 300, 0.7, 0.8), (8, 400, 0.0, 0.6), (16, 300, 0.5, 1.2), (2, 300, 0.0, 1.0)],
+)
+def test_intervals_cover_what_they_are_of(size: int, rows: int, shift: float, scale: float) -> None:
+    """200 redraws of the samples against the same real rows."""
+    generator = torch.Generator().manual_seed(size)
+    real = torch.randn(rows, size, generator=generator)
+    found = [
+        coverage(real, scale * torch.randn(rows, size, generator=generator) + shift / size**0.5) for _ in range(200)
+    ]
+    for name in ("precision", "recall", "density", "coverage"):
+        estimates = [getattr(f, name) for f in found]
+        mean = sum(e.value for e in estimates) / 200
+        inside = sum(e.low <= mean <= e.high for e in estimates) / 200
+        assert 0.9 <= inside <= 0.995, name
+
+
+def test_the_variance_of_a_share_by_hand() -> None:
+    """Five rows: two are reached by sample 0 alone, one by 1 alone, one by both, one by none."""
+    hits = module._Hits(5)
+    hits.add(torch.tensor([[1, 1, 0, 1, 0]]).bool(), 0)
+    hits.add(torch.tensor([[0, 0, 1, 1, 0]]).bool(), 1)
+    variance = (2**2 + 1**2 - 0.5 * 1**2) / 5**2 - (3 / 5) ** 2 / 4
+    assert hits.share(4) == around(4 / 5, variance**0.5, 2, low=0.0)._replace(high=1.0)
 
 
 def test_too_few_rows_are_refused() -> None:

@@ -10,6 +10,15 @@ With :math:`B(y)` the ball around y up to its k-th nearest neighbour in its own 
 
 Density and coverage hold still where one outlier inflates a ball: it can make precision 1 on its own.
 
+Intervals are over redraws of the samples. Precision and density are means over samples. Coverage and recall are shares
+of real rows that some sample reaches. Taking their number for a Poisson one, such a share's variance, from
+:math:`u_S` rows that are reached by just the samples S, is
+
+.. math:: \mathrm{Var} \approx \frac1{M^2} \sum_{S \neq \emptyset} (-1)^{|S| + 1} u_S^2 - \frac{f_1^2}{n}, \qquad
+    f_1 = \frac1M \sum_{|S| = 1} u_S
+
+an alternating sum, taken to its second term with half the weight (Euler's summation).
+
 References:
     | Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019)
     | https://arxiv.org/abs/1904.06991
@@ -25,6 +34,8 @@ import torch
 from torch import Tensor
 
 from reverie.core.errors import RequestError
+from reverie.evaluation.figure import Estimate
+from reverie.evaluation.intervals import around, of_mean, of_share
 
 BLOCK = 1024
 
@@ -32,10 +43,42 @@ BLOCK = 1024
 class Coverage(NamedTuple):
     """The four shares; density may exceed 1."""
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+class _Hits:
+    """Who reaches each real row: how many samples, and, where there are one or two, which.
+
+    Arguments:
+        rows: M.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.sums = torch.zeros(rows, 3, dtype=torch.float64)  # of 1, i and i^2 over the samples i that reach a row
+
+    def add(self, reached: Tensor, start: int) -> None:
+        """Takes in samples ``start`` to ``start + b - 1``, bool ``[b, M]``."""
+        places = torch.arange(start + 1, start + len(reached) + 1, dtype=torch.float64)
+        # One or two samples are told by their sums; more are only counted, and may round.
+        self.sums += reached.T.double() @ torch.stack([torch.ones_like(places), places, places.square()], 1)
+
+    def share(self, samples: int) -> Estimate:
+        """The share of rows that are reached at all."""
+        count = self.sums[:, 0]
+        rows = len(count)
+        squares, sets = [], 0
+        for size in (1, 2):
+            alike = torch.unique(self.sums[count == size], dim=0, return_counts=True)[1].double()
+            squares.append(float(alike.square().sum()))
+            sets += len(alike)
+        alone = float((count == 1).double().mean())
+        variance = max((squares[0] - 0.5 * squares[1]) / rows**2, 0.3 * squares[0] / rows**2) - alone**2 / samples
+        value = float((count > 0).double().mean())
+        found = around(value, max(variance, 0.0) ** 0.5, max(sets - 1, 1), low=0.0)
+        return found._replace(high=min(1.0, found.high or value))
 
 
 def radii(points: Tensor, k: int) -> Tensor:
@@ -63,19 +106,18 @@ def coverage(real: Tensor, samples: Tensor, k: int = 5) -> Coverage:
     if min(len(real), len(samples)) <= k:
         raise RequestError(f"coverage needs more than {k} rows on each side, not {len(real)} and {len(samples)}")
     real_radii, sample_radii = radii(real, k), radii(samples, k)
-    inside, precise = 0, 0
-    recalled = torch.zeros(len(real), dtype=torch.bool)
-    covered = torch.zeros(len(real), dtype=torch.bool)
+    within: list[Tensor] = []
+    covered, recalled = _Hits(len(real)), _Hits(len(real))
     for start in range(0, len(samples), BLOCK):
         distance = torch.cdist(samples[start : start + BLOCK], real)  # [b, M]
         in_real = distance < real_radii
-        inside += int(in_real.sum())
-        precise += int(in_real.any(1).sum())
-        covered |= in_real.any(0)
-        recalled |= (distance < sample_radii[start : start + BLOCK, None]).any(0)
+        within.append(in_real.sum(1))
+        covered.add(in_real, start)
+        recalled.add(distance < sample_radii[start : start + BLOCK, None], start)
+    balls = torch.cat(within)  # of real rows, that each sample lies in
     return Coverage(
-        precision=precise / len(samples),
-        recall=float(recalled.double().mean()),
-        density=inside / (k * len(samples)),
-        coverage=float(covered.double().mean()),
+        precision=of_share(int((balls > 0).sum()), len(samples)),
+        recall=recalled.share(len(samples)),
+        density=of_mean(balls.double() / k),
+        coverage=covered.share(len(samples)),
     )

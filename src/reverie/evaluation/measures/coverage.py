@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reverie.evaluation.coverage import coverage
-from reverie.evaluation.figure import Estimate, Figure
+from reverie.evaluation.figure import Figure
 from reverie.evaluation.subject import Subject
 
 RANK = 20
@@ -28,12 +28,12 @@ def measure(subject: Subject) -> dict[str, Figure]:
     return {
         name: Figure(
             name.capitalize(),
-            Estimate(getattr(found, name)),
+            getattr(found, name),
             meaning,
             "coverage",
             "higher",
             unit="" if name == "density" else "share",
-            real=Estimate(getattr(best, name)),
+            real=getattr(best, name),
             rows=side,
             recipe=subject.recipe(f"{name} k=5", side, against),
             note=f"{side:,} samples against {against}, k = 5; the real figure is of training rows",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reverie.evaluation.figure import Estimate, Figure
-from reverie.evaluation.frechet import frechet_distance
+from reverie.evaluation.figure import Figure
+from reverie.evaluation.frechet import frechet_estimate
 from reverie.evaluation.intervals import around
 from reverie.evaluation.kernel import BLOCKS, kernel_distance
 from reverie.evaluation.moments import Moments
@@ -17,31 +17,46 @@ def measure(subject: Subject) -> dict[str, Figure]:
     """The Fréchet and the kernel distance."""
     drawn, real = subject.drawn, subject.reference
     against = f"{real.train.count:,} training rows"
+    found = frechet_estimate(real.train, drawn.moments, drawn.features)
     floor = None
-    if len(real.stand_in) > 1:
+    if len(real.stand_in) > 3:
         stood = Moments(subject.features.size).add(real.stand_in)
-        floor = Estimate(frechet_distance(real.rest, stood))
+        floor = frechet_estimate(real.rest, stood, real.stand_in)
+    few = "; fewer samples than features: much too large" if drawn.count <= subject.features.size else ""
+    note = f"{drawn.count:,} samples against {against}; the real figure is of {len(real.stand_in):,} real rows{few}"
     figures = {
         "frechet_distance": Figure(
             "Fréchet distance",
-            Estimate(frechet_distance(real.train, drawn.moments)),
+            found.distance,
             "How far the samples, as a cloud of features, lie from the training rows: their average and their spread.",
             "frechet",
             "lower",
-            real=floor,
+            real=None if floor is None else floor.distance,
             rows=drawn.count,
             recipe=subject.recipe("frechet", drawn.count, against),
-            note=f"{drawn.count:,} samples against {against}; the real figure is of {len(real.stand_in):,} real rows",
-        )
+            note=note,
+        ),
+        "frechet_limit": Figure(
+            "Fréchet distance, in the limit",
+            found.limit,
+            "The same without the part that comes from having few samples, so that counts need not be equal; of real "
+            "rows it is about 0.",
+            "frechet",
+            "lower",
+            real=None if floor is None else floor.limit,
+            rows=drawn.count,
+            recipe=subject.recipe("frechet limit", drawn.count, against),
+            note="extrapolated in 1/N from halves of the samples",
+        ),
     }
     side = min(len(drawn.features), len(real.stand_in), len(real.rows), KERNEL_ROWS)
     if side < 100:
         return figures
-    found = kernel_distance(real.rows[:side], drawn.features[:side])
+    kernel = kernel_distance(real.rows[:side], drawn.features[:side])
     best = kernel_distance(real.rows[:side], real.stand_in[:side])
     figures["kernel_distance"] = Figure(
         "Kernel distance",
-        around(found.value, found.error, BLOCKS - 1),
+        around(kernel.value, kernel.error, BLOCKS - 1),
         "How far the samples lie from the training rows, in a measure that does not depend on how many there are; "
         "of real rows it is 0 on average.",
         "kernel",
