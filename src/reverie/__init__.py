@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from reverie.core.space import Space
     from reverie.data.config import DataConfig
     from reverie.data.inspect import contact_sheet, inspect
+    from reverie.evaluation.compare import compare
     from reverie.evaluation.evaluate import evaluate
+    from reverie.report.comparison import write_comparison
     from reverie.report.page import write_page
     from reverie.training.build import create, load
     from reverie.training.train import train
@@ -24,6 +26,7 @@ __all__ = [
     "DataConfig",
     "Space",
     "check_target",
+    "compare",
     "contact_sheet",
     "create",
     "evaluate",
@@ -32,6 +35,7 @@ __all__ = [
     "sample",
     "save_samples",
     "train",
+    "write_comparison",
     "write_page",
 ]
 
@@ -39,6 +43,7 @@ _HOMES = {
     "DataConfig": "reverie.data.config",
     "Space": "reverie.core.space",
     "check_target": "reverie.core.export",
+    "compare": "reverie.evaluation.compare",
     "contact_sheet": "reverie.data.inspect",
     "create": "reverie.training.build",
     "evaluate": "reverie.evaluation.evaluate",
@@ -47,6 +52,7 @@ _HOMES = {
     "sample": "reverie.core.sampling",
     "save_samples": "reverie.core.export",
     "train": "reverie.training.train",
+    "write_comparison": "reverie.report.comparison",
     "write_page": "reverie.report.page",
 }
 

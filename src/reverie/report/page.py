@@ -93,9 +93,9 @@ def _samples(run: Run, report: dict[str, Any], space: Space) -> str:
         return ""
     if space.is_image:
         text = f"The first 64 samples of seed {report['seed']}, none left out."
-        return f'<h2>Samples</h2>\n<p class="soft">{text}</p>\n<figure class="frame">{_image(picture)}</figure>'
-    data = _image(run.report / "data.png", "the data") + "<figcaption>data</figcaption>"
-    drawn = _image(picture, "the samples") + "<figcaption>samples</figcaption>"
+        return f'<h2>Samples</h2>\n<p class="soft">{text}</p>\n<figure class="frame">{embedded(picture)}</figure>'
+    data = embedded(run.report / "data.png", "the data") + "<figcaption>data</figcaption>"
+    drawn = embedded(picture, "the samples") + "<figcaption>samples</figcaption>"
     return f'<h2>Samples</h2>\n<div class="pair"><figure>{drawn}</figure><figure>{data}</figure></div>'
 
 
@@ -107,8 +107,8 @@ def _neighbours(run: Run) -> str:
         "<h2>Nearest training images</h2>\n"
         '<p class="soft">Below each sample stand the training images closest to it in pixels, the closest first. '
         "A sample that equals one of them was copied; one that does not was made.</p>\n"
-        f'<figure class="frame"><figcaption>samples</figcaption>{_image(above, "samples")}'
-        f"<figcaption>their nearest training images</figcaption>{_image(below, 'nearest training images')}</figure>"
+        f'<figure class="frame"><figcaption>samples</figcaption>{embedded(above, "samples")}'
+        f"<figcaption>their nearest training images</figcaption>{embedded(below, 'nearest training images')}</figure>"
     )
 
 
@@ -120,8 +120,8 @@ def _worst(run: Run) -> str:
         "<h2>The likeliest copies</h2>\n"
         '<p class="soft">The samples that come closest to a training image, for how close such images lie to each '
         "other, and those training images.</p>\n"
-        f'<figure class="frame"><figcaption>samples</figcaption>{_image(above, "the likeliest copies")}'
-        f"<figcaption>their nearest training images</figcaption>{_image(below, 'nearest training images')}</figure>"
+        f'<figure class="frame"><figcaption>samples</figcaption>{embedded(above, "the likeliest copies")}'
+        f"<figcaption>their nearest training images</figcaption>{embedded(below, 'nearest training images')}</figure>"
     )
 
 
@@ -131,7 +131,7 @@ def _reconstructions(run: Run) -> str:
         return ""
     return (
         '<h2>Encoded and decoded</h2>\n<p class="soft">Held-out images, and below each what is left of it after '
-        f'encoding and decoding.</p>\n<figure class="frame">{_image(picture, "reconstructions")}</figure>'
+        f'encoding and decoding.</p>\n<figure class="frame">{embedded(picture, "reconstructions")}</figure>'
     )
 
 
@@ -147,7 +147,7 @@ def _film(run: Run, space: Space) -> str:
     )
     return (
         f'<h2>As training went</h2>\n<p class="soft">{what}; below: images seen so far.</p>\n'
-        f'<figure class="frame">{_image(strip.picture, "samples during training")}'
+        f'<figure class="frame">{embedded(strip.picture, "samples during training")}'
         f'<div class="moments">{moments}</div></figure>'
     )
 
@@ -215,7 +215,7 @@ def _provenance(run: Run, report: dict[str, Any]) -> str:
     )
 
 
-def _image(picture: Path | Image.Image, alt: str = "samples") -> str:
+def embedded(picture: Path | Image.Image, alt: str = "samples") -> str:
     """A picture inside the page itself; small ones are shown with their pixels as squares."""
     if isinstance(picture, Path):
         if not picture.is_file():
