@@ -13,7 +13,9 @@ from rich.text import Text
 
 import reverie
 from reverie.core.errors import ReverieError
+from reverie.core.run import Run
 from reverie.evaluation.figure import interval, readable
+from reverie.training.doctor import diagnose
 
 
 def evaluate(
@@ -28,6 +30,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="How many at once; changes speed and memory only.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    doctor: Annotated[bool, typer.Option("--doctor", help="Only read the journal, and say what went wrong.")] = False,
 ) -> None:
     """Measure a trained model, and write its page.
 
@@ -36,6 +39,10 @@ def evaluate(
 
     [bold]reverie evaluate runs/flow-matching-digits --samples 1000[/bold]
     """
+    if doctor:
+        findings = diagnose(Run.open(run))
+        print("\n".join(map(str, findings)) or "no fault found in the journal's values and checkups")
+        return
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=samples, visible=False)
         report = reverie.evaluate(

@@ -22,6 +22,7 @@ from reverie.evaluation.figure import Figure
 from reverie.evaluation.measures import questions
 from reverie.evaluation.subject import Subject
 from reverie.training.build import load, read_model_header
+from reverie.training.doctor import diagnose
 
 
 class Answer(NamedTuple):
@@ -153,4 +154,5 @@ def _report(subject: Subject, answers: list[Answer], failed: dict[str, str]) -> 
         ],
         "figures": {name: figure.to_json() for answer in answers for name, figure in answer.figures.items()},
         "failed": failed,
+        "findings": [finding.to_json() for finding in diagnose(run)],
     }

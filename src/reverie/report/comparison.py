@@ -16,7 +16,7 @@ from reverie.evaluation.figure import interval, readable
 from reverie.evaluation.pareto import pareto_front
 from reverie.report.charts import Axis, Series, lines, scatter
 from reverie.report.citations import bibtex, papers_of
-from reverie.report.page import duration, embedded
+from reverie.report.page import duration, embedded, findings
 
 COLOURS = 8
 TILES = 36  # samples shown of each model
@@ -68,6 +68,7 @@ def write_comparison(folder: str | Path) -> Path:
             _charts(entries),
             *_boards(entries),
             _cost(entries),
+            findings([(entry.model, entry.rows[0]["report"].get("findings", [])) for entry in entries]),
             _provenance(found, entries),
         ]
     )

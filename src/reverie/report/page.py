@@ -48,6 +48,7 @@ def write_page(run: str | Path | Run) -> Path:
             _reconstructions(run),
             _film(run, space),
             _curves(run),
+            findings([("", report.get("findings", []))]),
             _provenance(run, report),
         ]
     )
@@ -161,6 +162,23 @@ def _curves(run: Run) -> str:
         '<h2>Curves</h2>\n<p class="soft">Over images seen. The axis leaves out how the first twentieth began.</p>\n'
         f'<div class="curves">{figures}</div>'
     )
+
+
+def findings(found: list[tuple[str, list[dict[str, Any]]]]) -> str:
+    """What the doctor says of each of some runs; empty where it says nothing.
+
+    Arguments:
+        found: a run's name, empty where there is one only, and its findings as JSON.
+    """
+    items = []
+    for name, some in found:
+        for one in some:
+            change = f"<br>try <code>{escape(' '.join(one['change']))}</code>" if one["change"] else ""
+            title = f"{name}: {one['name']}" if name else one["name"]
+            kind, sure = escape(one["kind"]), f"{one['sure']:.0%} sure"
+            seen = f"{escape(one['seen'])}.{change}"
+            items.append(f'<li class="{kind}"><b>{escape(title)}</b> ({kind}, {sure}): {seen}</li>')
+    return f'<h2>What the training doctor says</h2>\n<ul class="findings">{"".join(items)}</ul>' if items else ""
 
 
 def _figures(question: str, figures: list[dict[str, Any]]) -> str:

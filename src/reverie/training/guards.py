@@ -20,19 +20,35 @@ class Interrupted(ReverieError):
     exit_code = 130
 
 
+class Broken(ReverieError):
+    """A loss or a gradient that is not finite.
+
+    Arguments:
+        message: what the user is told.
+        player: whose.
+        term: the term of the loss; empty for a gradient.
+    """
+
+    def __init__(self, message: str, player: str, term: str = "") -> None:
+        super().__init__(message)
+        self.player, self.term = player, term
+
+
 def check_terms(terms: Mapping[str, Tensor], player: str, step: int) -> None:
     """Stops at a loss that is not finite.
 
     Raises:
-        ReverieError: it names the player, the term and the step.
+        Broken: it names the player, the term and the step.
     """
     values = torch.stack([term.detach().float().reshape(()) for term in terms.values()])
     if bool(torch.isfinite(values).all()):
         return
     name = next(name for name, value in zip(terms, values, strict=True) if not bool(torch.isfinite(value)))
-    raise ReverieError(
+    raise Broken(
         f"step {step}: the {player}'s loss term '{name}' is {float(terms[name].detach())}; stopped, checkpoints "
-        "are kept. Try a lower learning rate, gradient clipping, or train.precision=fp32, with another --out"
+        "are kept. Try a lower learning rate, gradient clipping, or train.precision=fp32, with another --out",
+        player,
+        name,
     )
 
 
@@ -40,16 +56,17 @@ def gradient_norm(weights: Sequence[nn.Parameter], player: str, step: int, terms
     """The norm of all gradients of a player.
 
     Raises:
-        ReverieError: a gradient is not finite; names the player, the loss's terms, and the step.
+        Broken: a gradient is not finite; names the player, the loss's terms, and the step.
     """
     gradients = [p.grad for p in weights if p.grad is not None]
     if not gradients:
         return torch.zeros(())
     norm = torch.nn.utils.get_total_norm(gradients)
     if not bool(torch.isfinite(norm)):
-        raise ReverieError(
+        raise Broken(
             f"step {step}: the {player}'s gradient (of {', '.join(terms)}) is not finite; stopped, checkpoints "
-            "are kept. Try a lower learning rate, gradient clipping, or train.precision=fp32, with another --out"
+            "are kept. Try a lower learning rate, gradient clipping, or train.precision=fp32, with another --out",
+            player,
         )
     return norm
 

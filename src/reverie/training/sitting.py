@@ -16,10 +16,12 @@ from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
 from reverie.training.build import build, load_parts, resolve, save_model
 from reverie.training.checkpoint import load_weights, resume, save
+from reverie.training.checkup import checkup
 from reverie.training.config import TrainConfig
 from reverie.training.display import Display, memory_mib, pick_display
+from reverie.training.doctor import diagnose
 from reverie.training.grids import write_grid
-from reverie.training.guards import Interrupted, Stop, stop_on_signals
+from reverie.training.guards import Broken, Interrupted, Stop, stop_on_signals
 from reverie.training.journal import Journal
 from reverie.training.loop import Loop
 from reverie.training.ranks import Ranks
@@ -45,6 +47,7 @@ class Sitting:
         feed = Feed(dataset, config.seed, model.draws())
         self.loop = Loop(model, feed, config, ranks)
         found = resume(run, self.loop)
+        self.told: set[str] = set()
         self.spent, notes = found or (0.0, [])
         # Of today's budget, which may be larger than the one of the sitting before.
         self.loop.progress = self.loop.progress._replace(fraction=0.0)
@@ -107,7 +110,11 @@ class Sitting:
                 break
             grid = int(loop.progress.fraction * config.grids)
             begun = clock.perf_counter()
-            seen = loop.play_round()
+            try:
+                seen = loop.play_round()
+            except Broken as error:
+                self._write("failed", player=error.player, term=error.term)
+                raise
             elapsed = clock.perf_counter() - begun
             self.spent += elapsed
             self._move_fraction()
@@ -157,9 +164,19 @@ class Sitting:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
             with self.loop.averaged():
-                write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
+                samples = write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
+                signs = checkup(self.loop.model, self.dataset, samples, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
+            self._write("checkup", values=signs, fraction=self.loop.progress.fraction)
+            self._warn()
         self.ranks.barrier()
+
+    def _warn(self) -> None:
+        """Tells of faults that the doctor finds, each once."""
+        for finding in diagnose(self.run):
+            if finding.kind == "fault" and finding.name not in self.told:
+                self.told.add(finding.name)
+                self.display.say(str(finding))
 
     def _keep(self) -> None:
         save(self.run, self.loop, self.spent)

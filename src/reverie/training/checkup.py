@@ -1,0 +1,90 @@
+"""Vital signs of a training, measured at each sample grid by what the model can do; the doctor reads them.
+
+``diversity``: the mean distance of pairs of samples over that of training rows. ``active latents``: the share of latent
+dimensions that vary with the image. ``likelihood gap``: how much likelier training rows are than held-out ones, as a
+share of the nats of the latter. ``score gap``: how far held-out rows have fallen from training rows towards samples, by
+the critic's scores.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reverie.core.capabilities import Bounds, Criticises, Encodes
+from reverie.core.model import Model
+from reverie.core.noise import KeyedNoise
+from reverie.data.dataset import Dataset, Rows
+
+ROWS = 64
+
+
+def checkup(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[str, float]:
+    """Measures all signs that apply; the model is left as it was, and the global generator too.
+
+    Arguments:
+        model: with the weights that sampling uses.
+        dataset: what it is trained on.
+        samples: some of it, ``[B, *space.shape]``.
+        seed: of the run.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return _signs(model, dataset, samples, seed)
+    finally:
+        model.train(was_training)
+
+
+def _signs(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[str, float]:
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    count = min(ROWS, len(samples), len(dataset.train))
+    order = np.random.Generator(np.random.Philox(seed))
+    places = np.sort(order.permutation(len(dataset.train))[:count])
+    x, _ = dataset.train.take(places)
+    signs: dict[str, float] = {}
+    apart = _pairs(x)
+    if count > 1 and apart > 0:
+        signs["diversity"] = _pairs(samples[:count]) / apart
+    encodes = model.view(Encodes)
+    if encodes is not None:
+        codes = encodes.encode(x.to(device))
+        real = [z.flatten(1) for z, space in zip(codes, encodes.latents, strict=True) if space.levels is None]
+        if real and model.view(Bounds) is not None:  # where a code is a belief about z
+            signs["active latents"] = float((torch.cat(real, 1).var(0) > 0.01).double().mean())
+    held = dataset.held_out
+    few = min(count, len(held))
+    if few < 16:
+        return signs
+    bounds = model.view(Bounds)
+    if bounds is not None and encodes is not None:  # a bound that costs one pass; diffusion's costs many
+        seen, unseen = (_nats(bounds, rows, index, seed, device) for rows, index in _both(dataset, places[:few], order))
+        signs["likelihood gap"] = (seen - unseen) / max(abs(unseen), 1e-9)
+    criticises = model.view(Criticises)
+    if criticises is not None and not model.space.classes:
+        scores = [
+            float(criticises.score(rows.take(i)[0].to(device)).mean()) for rows, i in _both(dataset, places, order)
+        ]
+        fake = float(criticises.score(samples[:count].to(device)).mean())
+        if abs(scores[0] - fake) > 1e-9:
+            signs["score gap"] = (scores[0] - scores[1]) / abs(scores[0] - fake)
+    return signs
+
+
+def _both(dataset: Dataset, places: np.ndarray, order: np.random.Generator) -> list[tuple[Rows, np.ndarray]]:
+    """As many training and held-out rows."""
+    held = np.sort(order.permutation(len(dataset.held_out))[: len(places)])
+    return [(dataset.train, places), (dataset.held_out, held)]
+
+
+def _nats(bounds: Bounds, rows: Rows, index: np.ndarray, seed: int, device: torch.device) -> float:
+    x, condition = rows.take(index)
+    noise = KeyedNoise(seed, torch.arange(len(index), device=device), "checkup")
+    return float(bounds.elbo(x.to(device), noise, condition.to(device)).mean())
+
+
+def _pairs(x: Tensor) -> float:
+    """The mean distance of two different rows."""
+    return float(torch.nn.functional.pdist(x.flatten(1).float().cpu()).mean()) if len(x) > 1 else 0.0

@@ -1,0 +1,43 @@
+r"""Gradients that vanish or explode, player by player.
+
+The norm of a player's whole gradient is held against its own past. In healthy runs its late median was a fiftieth to
+six times its early one, and no line of the second half more than twice the median of all.
+
+References:
+    | On the difficulty of training recurrent neural networks (Pascanu, Mikolov and Bengio, 2013)
+    | https://arxiv.org/abs/1211.5063
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from reverie.training.doctor.finding import Finding
+from reverie.training.doctor.history import History
+
+VANISHED = 1e-3
+EXPLODED = 50.0
+LINES = 10  # of the journal, before which nothing is said
+
+
+def examine(history: History) -> list[Finding]:
+    """Both faults, for each player."""
+    found = []
+    for player in history.players():
+        norms = history.values.get(f"{player}/gradient", ())
+        if len(norms) < LINES:
+            continue
+        early, late = history.early(f"{player}/gradient"), history.late(f"{player}/gradient")
+        if late < VANISHED * early or late == 0.0:
+            sentence = f"the {player}'s gradient fell from {early:.2g} to {late:.2g} (a thousandth)"
+            found.append(Finding("vanishing gradient", "fault", sentence, 0.8, history.rate(player, 0.1)))
+        highest, usual = max(norms[len(norms) // 2 :]), statistics.median(norms)
+        if highest > EXPLODED * max(usual, 1e-12) or late > EXPLODED * max(early, 1e-12):
+            sentence = f"the {player}'s gradient rose to {highest:.2g} where {usual:.2g} is usual ({EXPLODED:g} times)"
+            clip = (f"model.{player}_optimizer.clip={max(usual, 1e-3):.2g}",) if _has_own(history, player) else ()
+            found.append(Finding("exploding gradient", "fault", sentence, 0.8, history.rate(player, 0.3) + clip))
+    return found
+
+
+def _has_own(history: History, player: str) -> bool:
+    return f"{player}_optimizer" in history.recipe.get("model", {})

@@ -1,0 +1,83 @@
+"""A run's journal as the rules read it: values by name, vital signs by name, and the recipe."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reverie.core.run import Run
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened.
+
+    Arguments:
+        values: what the log lines hold by ``player/name``, oldest first.
+        signs: what the checkups found, by name, oldest first; see ``training/checkup.py``.
+        fraction: how much of the budget was spent.
+        seconds: spent in training.
+        failed: the event with which the training broke off, if it did.
+        learning: quality as training went, where it was looked at: ``seconds`` and ``frechet_distance`` each.
+        recipe: the ``model`` and ``train`` sections, resolved.
+    """
+
+    values: Mapping[str, Sequence[float]]
+    signs: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    fraction: float = 1.0
+    seconds: float = 0.0
+    failed: Mapping[str, Any] | None = None
+    learning: Sequence[Mapping[str, float]] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def players(self) -> list[str]:
+        """The players' names, in the order of their turns."""
+        return list(dict.fromkeys(name.split("/")[0] for name in self.values))
+
+    def terms(self, player: str) -> list[str]:
+        """A player's values by their own names."""
+        return [name.split("/", 1)[1] for name in self.values if name.split("/")[0] == player]
+
+    def early(self, name: str) -> float:
+        """The median of the first tenth (two lines at least) of a value."""
+        values = self.values[name]
+        return statistics.median(values[: max(2, len(values) // 10)])
+
+    def late(self, name: str) -> float:
+        """The median of the last fifth (two lines at least) of a value."""
+        values = self.values[name]
+        return statistics.median(values[-max(2, len(values) // 5) :])
+
+    def change(self, path: str, factor: float) -> tuple[str, ...]:
+        """A number of the recipe multiplied, as a setting to paste; nothing where there is no such number."""
+        found: Any = self.recipe
+        for key in path.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return (f"{path}={float(found) * factor:.3g}",) if isinstance(found, int | float) and found else ()
+
+    def rate(self, player: str, factor: float) -> tuple[str, ...]:
+        """The learning rate of a player multiplied, as a setting to paste."""
+        return self.change(f"model.{player}_optimizer.lr", factor) or self.change("model.optimizer.lr", factor)
+
+
+def read_history(run: Run) -> History:
+    """Reads a run's journal, and its recipe where it has one."""
+    values: dict[str, list[float]] = {}
+    signs: dict[str, list[float]] = {}
+    fraction, seconds, failed = 0.0, 0.0, None
+    for event in run.journal():
+        kind = event["event"]
+        failed = event if kind == "failed" else None if kind in ("log", "done") else failed
+        fraction, seconds = event.get("fraction", fraction), event.get("seconds", seconds)
+        target = values if kind == "log" else signs if kind == "checkup" else None
+        if target is not None:
+            for name, value in event.get("values", {}).items():
+                if isinstance(value, int | float):
+                    target.setdefault(name, []).append(float(value))
+    learning = run.report / "learning.jsonl"
+    looks = [json.loads(line) for line in learning.read_text().splitlines()] if learning.is_file() else []
+    recipe = run.recipe.model_dump(mode="json") if run.recipe_file.is_file() else {}
+    return History(values, signs, fraction, seconds, failed, looks, recipe)

@@ -1,0 +1,146 @@
+"""The doctor's rules on histories written by hand, on both sides of each threshold, and on trainings made sick."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reverie
+from reverie.core.errors import ReverieError
+from reverie.core.run import Run
+from reverie.training.doctor import diagnose, examine
+from reverie.training.doctor.history import History
+
+RECIPE = {
+    "model": {"name": "gan", "generator_optimizer": {"lr": 1e-3}, "discriminator_optimizer": {"lr": 2e-3}, "beta": 1.0},
+    "train": {"batch": 32},
+}
+
+
+def found(
+    values: dict[str, Sequence[float]], signs: dict[str, Sequence[float]] | None = None, **more: Any
+) -> list[str]:
+    history = History(values, signs or {}, **{"recipe": RECIPE, **more})
+    return [finding.name for finding in examine(history)]
+
+
+def game(told: float = 0.8, loss: float = 0.5, lines: int = 40) -> dict[str, list[float]]:
+    return {
+        "discriminator/adversarial": [1.0] * 4 + [loss] * (lines - 4),
+        "discriminator/told apart": [0.5] * 4 + [told] * (lines - 4),
+        "generator/adversarial": [1.0] * lines,
+    }
+
+
+def test_healthy_histories_are_left_alone() -> None:
+    assert found(game()) == []
+    assert found({}) == []
+    assert found({"vae/kl": list(np.geomspace(10, 1, 30)), "vae/gradient": [1.0] * 30}) == []
+
+
+def test_mode_collapse_needs_two_checkups() -> None:
+    assert found(game(), {"diversity": [0.9, 0.39, 0.38]}) == ["mode collapse"]
+    assert found(game(), {"diversity": [0.9, 0.41, 0.1]}) == []
+    assert found(game(), {"diversity": [0.1]}, fraction=0.1) == []
+
+
+def test_discriminators_too_strong_and_too_weak() -> None:
+    assert found(game(told=1.0, loss=0.004)) == ["discriminator too strong"]
+    assert found(game(told=1.0, loss=0.006)) == []
+    assert found(game(told=0.985, loss=0.004)) == []
+    assert found(game(told=1.0, loss=-0.3)) == [], "a loss that falls below zero has no floor"
+    assert found(game(told=0.59, loss=1.0)) == ["discriminator too weak"]
+    assert found(game(told=0.61, loss=1.0)) == []
+    assert found(game(told=0.55, loss=0.5)) == [], "it has learnt something"
+
+
+def test_gradients_that_vanish_and_explode() -> None:
+    def norms(late: float) -> dict[str, list[float]]:
+        return {"generator/gradient": [1.0] * 20 + [late] * 10, "critic/gradient": [1.0] * 30}
+
+    assert found(norms(0.9e-3)) == ["vanishing gradient"]
+    assert found(norms(1.1e-3)) == []
+    assert found(norms(51.0)) == ["exploding gradient"]
+    assert found(norms(49.0)) == []
+
+
+def test_oscillation_is_of_smooth_swings() -> None:
+    x, noise = np.arange(200), np.random.Generator(np.random.Philox(0)).normal(0, 0.05, 200)
+    swings = {"discriminator/adversarial": [1.0] * 200, "generator/adversarial": list(1 + np.sin(x / 5) + noise)}
+    assert found(swings) == ["oscillation"]
+    assert found({**swings, "generator/adversarial": list(1 + noise)}) == []
+    assert found({**swings, "generator/adversarial": list(1 + x / 50 + noise)}) == []
+    assert found({"vae/adversarial": swings["generator/adversarial"]}) != ["oscillation"], "it takes two"
+
+
+def test_posterior_collapse_and_its_remedy() -> None:
+    assert found({}, {"active latents": [0.09, 0.09]}) == ["posterior collapse"]
+    assert found({}, {"active latents": [0.09, 0.11]}) == []
+    history = History({}, {"active latents": [0.0, 0.0]}, recipe=RECIPE)
+    assert examine(history)[0].change == ("model.beta=0.1",)
+
+
+def test_overfitting_by_likelihood_and_by_scores() -> None:
+    assert found({}, {"likelihood gap": [0.2, 0.16]}) == ["overfitting"]
+    assert found({}, {"likelihood gap": [0.2, 0.14]}) == []
+    assert found({}, {"score gap": [0.6, 0.6]}) == ["overfitting"]
+    assert found({}, {"score gap": [0.6]}) == []
+
+
+def test_learning_rates_of_a_single_player() -> None:
+    falling = {"vae/loss": [1.0 - 0.001 * i for i in range(40)]}
+    assert found(falling) == ["learning rate too low"]
+    assert found({"vae/loss": [1.0 - 0.006 * i for i in range(40)]}) == []
+    rising = {"vae/loss": [1.0, *np.linspace(0.9, 0.2, 20), *np.linspace(0.2, 0.5, 20)]}
+    assert found(rising) == ["learning rate too high"]
+    assert found({"vae/loss": [1.0] + [2.0] * 30}) == ["learning rate too high"]
+
+
+def test_under_training_is_advice_with_its_figures() -> None:
+    looks = [{"seconds": s, "frechet_distance": d} for s, d in ((30, 100.0), (60, 40.0), (120, 30.0))]
+    (finding,) = examine(History({}, learning=looks))
+    assert finding.kind == "advice"
+    assert "25% per doubling" in finding.seen
+    assert "2.0 more minutes" in finding.seen
+    assert finding.change == ("train.time=240s",)
+    looks[-1]["frechet_distance"] = 37.0
+    assert examine(History({}, learning=looks)) == []
+
+
+def test_suggestions_are_settings_of_the_recipe() -> None:
+    history = History(game(told=1.0, loss=0.001), recipe=RECIPE)
+    assert "model.discriminator_optimizer.lr=0.0006" in examine(history)[0].change
+    assert History({}, recipe=RECIPE).change("model.nothing", 2.0) == ()
+
+
+def test_a_training_that_breaks_off_is_named(tmp_path: Path) -> None:
+    """Two real ones: a rate beyond all measure, and one that a clipped gradient cannot save."""
+    for name, changes in {
+        "a": ["model.optimizer.lr=1e30"],
+        "b": ["model.optimizer.lr=1e20", "model.optimizer.clip=1"],
+    }.items():
+        changes = [*changes, "model.optimizer.warmup=0", "train.batch=16", "train.grids=0"]
+        with pytest.raises(ReverieError, match="step"):
+            reverie.train("vae", "ring", out=tmp_path / name, steps=60, changes=changes, quiet=True)
+        first = diagnose(tmp_path / name)[0]
+        assert first.name == "not a number"
+        assert "vae" in first.seen
+        assert any(change.startswith("model.optimizer.lr=") for change in first.change)
+
+
+def test_checkups_are_written_and_change_nothing(tmp_path: Path) -> None:
+    """The weights of a run with checkups are those of a run without; signs by capability."""
+    runs = []
+    for grids in (2, 0):
+        changes = ["train.batch=16", f"train.grids={grids}", "train.grid_size=16", "data.condition=none"]
+        runs.append(reverie.train("dcgan", "digits", out=tmp_path / str(grids), steps=4, changes=changes, quiet=True))
+    assert runs[0].model_file.read_bytes()[-4000:] == runs[1].model_file.read_bytes()[-4000:]
+    (first, *_) = [event["values"] for event in runs[0].journal() if event["event"] == "checkup"]
+    assert set(first) == {"diversity", "score gap"}
+    vae = reverie.train("vae", "digits", out=tmp_path / "vae", steps=2, changes=["train.batch=16"], quiet=True)
+    signs = [event["values"] for event in vae.journal() if event["event"] == "checkup"]
+    assert set(signs[-1]) == {"diversity", "active latents", "likelihood gap"}
+    assert Run(vae.folder).journal_file.is_file()
+    assert not any(event["event"] == "checkup" for event in runs[1].journal())
