@@ -23,7 +23,7 @@ def samples(run: Run, x: Tensor, dataset: Dataset) -> None:
     save_density(dataset.train.take(rows)[0], run.report / "data.png")
 
 
-def neighbours(run: Run, x: Tensor, train: Rows, index: Tensor) -> None:
+def neighbours(run: Run, x: Tensor, train: Rows, index: Tensor, name: str = "neighbours") -> None:
     """Writes samples side by side, and below each its nearest training rows, nearest first.
 
     Arguments:
@@ -31,7 +31,8 @@ def neighbours(run: Run, x: Tensor, train: Rows, index: Tensor) -> None:
         x: samples ``[B, C, H, W]``.
         train: the training rows.
         index: int64 ``[B, k]``, places among them.
+        name: of the two files, before ``-samples.png`` and ``-training.png``.
     """
-    save_grid(x, run.report / "neighbours-samples.png", columns=len(x))
+    save_grid(x, run.report / f"{name}-samples.png", columns=len(x))
     near, _ = train.take(index.T.reshape(-1).numpy())  # row r holds everyone's r-th neighbour
-    save_grid(near, run.report / "neighbours-training.png", columns=len(x))
+    save_grid(near, run.report / f"{name}-training.png", columns=len(x))

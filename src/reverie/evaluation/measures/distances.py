@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.frechet import frechet_estimate
-from reverie.evaluation.intervals import around
+from reverie.evaluation.intervals import around, of_mean
 from reverie.evaluation.kernel import BLOCKS, kernel_distance
 from reverie.evaluation.moments import Moments
 from reverie.evaluation.subject import Subject
+from reverie.evaluation.wasserstein import exact_wasserstein
 
 RANK = 10
 KERNEL_ROWS = 5000  # rows a side at most
+TRANSPORTED = 2000
 
 
 def measure(subject: Subject) -> dict[str, Figure]:
@@ -66,4 +68,28 @@ def measure(subject: Subject) -> dict[str, Figure]:
         recipe=subject.recipe(f"kernel, {BLOCKS} blocks", side, f"{side:,} training rows"),
         note=f"{side:,} samples against {side:,} training rows, in {BLOCKS} blocks",
     )
-    return figures
+    return figures | _transport(subject, side)
+
+
+def _transport(subject: Subject, most: int) -> dict[str, Figure]:
+    """The Wasserstein distances of as many samples and training rows."""
+    drawn, real = subject.drawn, subject.reference
+    side = min(most, TRANSPORTED)
+    whole = (real.rows[:side], drawn.features[:side], real.stand_in[:side])
+    blocks = [part.split(side // BLOCKS)[:BLOCKS] for part in whole]
+    exact = [exact_wasserstein(a, b) for a, b in zip(blocks[0], blocks[1], strict=True)]
+    floor = [exact_wasserstein(a, b) for a, b in zip(blocks[0], blocks[2], strict=True)]
+    return {
+        "wasserstein": Figure(
+            "Wasserstein distance",
+            of_mean(exact),
+            "How far samples must be moved, on average, to lie on training rows; few rows make it large, for real rows "
+            "as well.",
+            "wasserstein",
+            "lower",
+            real=of_mean(floor),
+            rows=side,
+            recipe=subject.recipe(f"W1, {BLOCKS} blocks", side, f"{side:,} training rows"),
+            note=f"the mean over {BLOCKS} blocks of {side // BLOCKS} rows, exact in each",
+        )
+    }

@@ -1,0 +1,60 @@
+r"""How the classes of samples are spread, against those of the data: modes that are missing, modes that crowd.
+
+.. math:: KL(q, p) = \sum_k q_k \log \frac{q_k}{p_k}
+
+with q the shares of the classes among samples and p those among the data. Where all is well its expectation is about
+(K - 1) / 2N, not 0: its floor says so.
+
+References:
+    | VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning (Srivastava et al., 2017), Section 5
+    | https://arxiv.org/abs/1705.07761
+    | Do GANs learn the distribution? Some Theory and Empirics (Arora, Risteski and Zhang, 2018), Section 2
+    | https://openreview.net/forum?id=BJehNfW0-
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from reverie.evaluation.figure import Estimate
+from reverie.evaluation.intervals import around
+
+
+def divergence_of_shares(counts: Tensor, shares: Tensor) -> Estimate:
+    r"""KL(q, p) of the classes of rows from known shares, with the interval of its expectation at this count.
+
+    By the delta method, :math:`N\, \mathrm{Var} \approx \mathrm{Var}_q \log (q / p)`, and the second-order part,
+    :math:`(K - 1) / 2 N^2`, which is all there is where q = p.
+
+    Arguments:
+        counts: how many rows fell to each class, ``[K]``.
+        shares: p, ``[K]``, positive where there are counts.
+    """
+    total = float(counts.sum())
+    q = counts.double() / total
+    there = q > 0
+    logs = torch.zeros_like(q)
+    logs[there] = (q[there] / shares.double()[there]).log()
+    value = float((q * logs).sum())
+    first = float((q * (logs - value).square()).sum()) / total
+    freedom = max(int((shares > 0).sum()) - 1, 1)
+    second = freedom / (2 * total**2)
+    # The plug-in of the first part is twice the second part where q = p, and scatters; only what exceeds that is real.
+    noise = 2.0 * second * (1.0 + 2.0 * (2.0 / freedom) ** 0.5)
+    return around(value, (max(first - noise, 0.0) + second) ** 0.5, low=0.0)
+
+
+def support_size(duplicates: int, pairs: int) -> float:
+    r"""The birthday paradox: how many different rows a model can draw, if all are as likely.
+
+    Two draws of M rows are the same with probability 1 / M, so :math:`M \approx` pairs / duplicates. The paper's form,
+    :math:`M \approx s^2 / 2 \ln 2` with s the size at which half of all batches hold a duplicate, is the same count.
+
+    Arguments:
+        duplicates: pairs of draws that are the same.
+        pairs: of draws in all.
+    """
+    return pairs / duplicates if duplicates else math.inf
