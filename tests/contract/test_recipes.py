@@ -126,6 +126,7 @@ def test_views_keep_their_promises(trained: tuple[str, Run, Run]) -> None:
         z, log_q = reconstructs.posterior(x, noise.fork("posterior"))
         assert per_row(log_q)
         assert per_row(reconstructs.likelihood(x, z))
+        assert per_row(reconstructs.log_prior(z))
     if (denoises := model.view(capabilities.Denoises)) is not None:
         assert torch.equal(denoises.leave(denoises.enter(x)), x)
         # With hardly any noise the clean image is what is seen, whatever the network says.

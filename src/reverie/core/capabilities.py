@@ -66,13 +66,16 @@ class Encodes(Decodes, Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """Has an approximate posterior and a likelihood given latents."""
+    """Has a prior of latents, an approximate posterior, and a likelihood given latents."""
 
     def posterior(self, x: Tensor, noise: Noise) -> tuple[tuple[Tensor, ...], Tensor]:
         """Returns z ~ q(z | x) and log q(z | x) in nats per row."""
 
     def likelihood(self, x: Tensor, z: tuple[Tensor, ...]) -> Tensor:
         """Returns log p(x | z) in nats per row."""
+
+    def log_prior(self, z: tuple[Tensor, ...]) -> Tensor:
+        """Returns log p(z) in nats per row."""
 
 
 @runtime_checkable

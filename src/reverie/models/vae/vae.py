@@ -128,6 +128,10 @@ class VAE(core.Model):
     def likelihood(self, x: Tensor, z: tuple[Tensor, ...]) -> Tensor:
         return self._log_likelihood(x, self.decoder(z[0], None))
 
+    def log_prior(self, z: tuple[Tensor, ...]) -> Tensor:
+        zero = torch.zeros_like(z[0])
+        return densities.gaussian_log_prob(z[0], zero, zero).sum(1)
+
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         mean, log_sigma = self._encode(x, None)
         return (mean if noise is None else mean + torch.exp(log_sigma) * noise.normal(mean.shape[1]),)
