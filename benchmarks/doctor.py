@@ -39,15 +39,15 @@ GAME = "model.{}_optimizer.lr={}"
 D, G = "discriminator", "generator"
 FEW = "few-digits"
 CASES = {
-    "collapse-1": Case("began", "digits", 16_000, (), "mode collapse"),
-    "collapse-2": Case("dcgan", "digits", 12_000, ("model.latent=1", GAME.format(G, 2e-2)), "mode collapse"),
+    "collapse-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
+    "collapse-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
     "strong-1": Case(
         "lsgan", "digits", 12_000, ("model.objective=non-saturating", GAME.format(G, 1e-7)), f"{D} too strong"
     ),
     "strong-2": Case("dcgan", "ring", 60_000, (GAME.format(D, 5e-3), GAME.format(G, 1e-6)), f"{D} too strong"),
     "weak-1": Case("dcgan", "digits", 12_000, (GAME.format(D, 0),), f"{D} too weak"),
     "weak-2": Case("lsgan", "digits", 12_000, ("model.clip=1e-5",), f"{D} too weak"),
-    "vanishing-1": Case("began", "digits", 16_000, (), "vanishing gradient"),
+    "vanishing-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "vanishing gradient"),
     "vanishing-2": Case(
         "gan", "digits", 30_000, ("model.objective=saturating", GAME.format(D, 2e-3)), "vanishing gradient"
     ),

@@ -28,12 +28,14 @@ def examine(history: History) -> list[Finding]:
         if len(norms) < LINES:
             continue
         early, late = history.early(f"{player}/gradient"), history.late(f"{player}/gradient")
-        if late < VANISHED * early or late == 0.0:
-            sentence = f"the {player}'s gradient fell from {early:.2g} to {late:.2g} (a thousandth)"
+        # A fall or a rise may be over before the first tenth is.
+        highest, lowest = max(norms[0], early), min(norms[0], early)
+        if late < VANISHED * highest or late == 0.0:
+            sentence = f"the {player}'s gradient fell from {highest:.2g} to {late:.2g} (a thousandth)"
             found.append(Finding("vanishing gradient", "fault", sentence, 0.8, history.rate(player, 0.1)))
-        highest, usual = max(norms[len(norms) // 2 :]), statistics.median(norms)
-        if highest > EXPLODED * max(usual, 1e-12) or late > EXPLODED * max(early, 1e-12):
-            sentence = f"the {player}'s gradient rose to {highest:.2g} where {usual:.2g} is usual ({EXPLODED:g} times)"
+        peak, usual = max(norms[len(norms) // 2 :]), min(statistics.median(norms), lowest)
+        if peak > EXPLODED * max(statistics.median(norms), 1e-12) or late > EXPLODED * max(lowest, 1e-12):
+            sentence = f"the {player}'s gradient rose from {usual:.2g} to {peak:.2g} ({EXPLODED:g} times)"
             clip = (f"model.{player}_optimizer.clip={max(usual, 1e-3):.2g}",) if _has_own(history, player) else ()
             found.append(Finding("exploding gradient", "fault", sentence, 0.8, history.rate(player, 0.3) + clip))
     return found
