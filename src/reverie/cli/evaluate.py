@@ -27,6 +27,9 @@ def evaluate(
     likelihood_rows: Annotated[
         int, typer.Option(min=1, help="Held-out rows whose likelihood is measured, at most.")
     ] = 1024,
+    features: Annotated[
+        str, typer.Option(help="Where distances are measured: auto, classifier, inception[:PATH], random.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="How many at once; changes speed and memory only.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
@@ -50,6 +53,7 @@ def evaluate(
             data,
             samples=samples,
             likelihood_rows=likelihood_rows,
+            features=features,
             seed=seed,
             batch=batch,
             device=device,

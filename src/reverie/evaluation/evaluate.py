@@ -41,6 +41,7 @@ def evaluate(
     device: str = "auto",
     batch: int = 256,
     likelihood_rows: int = 1024,
+    features: str = "auto",
     cache: str | Path | None = None,
     say: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
@@ -56,6 +57,7 @@ def evaluate(
         device: where to sample; ``auto`` picks.
         batch: rows computed at once; changes memory and speed only.
         likelihood_rows: held-out rows whose likelihood is measured, at most.
+        features: where distances are measured: ``auto``, ``classifier``, ``inception``, ``inception:PATH``, ``random``.
         cache: where trained features are kept; see ``reverie.data.cache``.
         say: told what is going on, a line at a time.
         progress: called with (samples drawn, samples in all).
@@ -72,13 +74,13 @@ def evaluate(
     run = run if isinstance(run, Run) else Run.open(run)
     model = load(run, device)
     dataset = _data(run, model, data)
-    features = choose_features(dataset, None if cache is None else Path(cache), say)
+    chosen = choose_features(dataset, None if cache is None else Path(cache), say, features)
     run.report.mkdir(parents=True, exist_ok=True)
     subject = Subject(
         run,
         model,
         dataset,
-        features,
+        chosen,
         count=samples,
         seed=seed,
         batch=batch,
