@@ -121,9 +121,18 @@ def gaussian_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, cova
         mean_1, mean_2: ``[D]``.
         covariance_1, covariance_2: symmetric, ``[D, D]``, of any rank.
     """
-    values, vectors = torch.linalg.eigh(covariance_1.double())
-    root = vectors * values.clamp(min=0.0).sqrt()  # root @ root.T = covariance_1, and the trace needs no more
+    root = _factor(covariance_1.double())
     between = torch.linalg.eigvalsh(root.T @ covariance_2.double() @ root).clamp(min=0.0).sqrt().sum()
     apart = (mean_1.double() - mean_2.double()).square().sum()
     distance = apart + covariance_1.double().trace() + covariance_2.double().trace() - 2.0 * between
     return max(0.0, float(distance))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """A matrix ``[D, r]`` whose product with its transpose is the covariance; r is the rank where that is below D."""
+    lower, broken = torch.linalg.cholesky_ex(covariance)  # an eighth of the price of eigenvectors
+    if not broken:
+        return lower
+    values, vectors = torch.linalg.eigh(covariance)
+    kept = values > 1e-12 * values[-1].clamp(min=1e-300)
+    return vectors[:, kept] * values[kept].sqrt()
