@@ -61,7 +61,9 @@ def _signs(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[s
     bounds = model.view(Bounds)
     if bounds is not None and encodes is not None:  # a bound that costs one pass; diffusion's costs many
         seen, unseen = (_nats(bounds, rows, index, seed, device) for rows, index in _both(dataset, places[:few], order))
-        signs["likelihood gap"] = (seen - unseen) / max(abs(unseen), 1e-9)
+        gap, error = seen.mean() - unseen.mean(), ((seen.var() + unseen.var()) / few).sqrt()
+        # So few rows differ by chance, of points by as much as their nats are: only what is beyond that counts.
+        signs["likelihood gap"] = float(gap / unseen.mean().abs().clamp(min=1e-9)) if gap > 4 * error else 0.0
     criticises = model.view(Criticises)
     if criticises is not None and not model.space.classes:
         scores = [
@@ -79,10 +81,10 @@ def _both(dataset: Dataset, places: np.ndarray, order: np.random.Generator) -> l
     return [(dataset.train, places), (dataset.held_out, held)]
 
 
-def _nats(bounds: Bounds, rows: Rows, index: np.ndarray, seed: int, device: torch.device) -> float:
+def _nats(bounds: Bounds, rows: Rows, index: np.ndarray, seed: int, device: torch.device) -> Tensor:
     x, condition = rows.take(index)
     noise = KeyedNoise(seed, torch.arange(len(index), device=device), "checkup")
-    return float(bounds.elbo(x.to(device), noise, condition.to(device)).mean())
+    return bounds.elbo(x.to(device), noise, condition.to(device)).double().cpu()
 
 
 def _pairs(x: Tensor) -> float:
