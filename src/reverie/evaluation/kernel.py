@@ -47,21 +47,26 @@ def kernel_distance(real: Tensor, samples: Tensor, blocks: int = BLOCKS) -> Kern
         raise RequestError(
             f"the kernel distance needs {2 * blocks} rows on each side, not {len(real)} and {len(samples)}"
         )
-    sides = [rows[: len(rows) // blocks * blocks].double().view(blocks, -1, rows.shape[1]) for rows in (real, samples)]
+    sides = [rows[: len(rows) // blocks * blocks].reshape(blocks, -1, rows.shape[1]) for rows in (real, samples)]
     found = torch.stack([squared_mmd(x, y) for x, y in zip(*sides, strict=True)])
     return KernelDistance(float(found.mean()), float(found.std()) / blocks**0.5)
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate from rows ``[m, D]`` and ``[n, D]``, m and n at least 2."""
-    return _between(x) + _between(y) - 2.0 * _kernel(x, y).mean()
+    """The unbiased estimate, float64, from rows ``[m, D]`` and ``[n, D]``, m and n at least 2.
+
+    Products are in the rows' own precision, whose errors average out over pairs; sums are in float64.
+    """
+    return _between(x) + _between(y) - 2.0 * _kernel(x, y).mean(dtype=torch.float64)
 
 
 def _between(x: Tensor) -> Tensor:
     """The mean of the kernel over pairs of different rows."""
     k = _kernel(x, x)
-    return (k.sum() - k.diagonal().sum()) / (len(x) * (len(x) - 1))
+    total = k.sum(dtype=torch.float64) - k.diagonal().sum(dtype=torch.float64)
+    return total / (len(x) * (len(x) - 1))
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T / x.shape[1] + 1.0) ** 3
+    k = (x @ y.T).mul_(1.0 / x.shape[1]).add_(1.0)
+    return k.square().mul_(k)
