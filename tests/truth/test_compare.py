@@ -121,6 +121,7 @@ def test_a_budget_of_flops_becomes_images(tmp_path: Path) -> None:
         ({"models": ("vae",)}, "one budget"),
         ({"models": ("vae",), "images": 1, "time": "1s"}, "not time and images"),
         ({"models": ("vae",), "images": 1, "data": None}, "--data is missing"),
+        ({"models": ("vae",), "images": 1, "data": "nope"}, "no data 'nope'"),
         ({"models": ("vae",), "runs": ("x",), "images": 1}, "not both"),
     ],
 )

@@ -123,6 +123,7 @@ def compare(
         rows = [contest.measured(Row(Run.open(run).recipe.name, 0, str(run)), data) for run in runs]
     else:
         assert data is not None
+        open_data(DataConfig.read({"source": data}, "data"))  # what is wrong with it is wrong for all
         rows = []
         for model in models:
             for seed in range(seeds):
