@@ -71,7 +71,7 @@ def test_lambert_w() -> None:
     w = lambert_w_of_exp(s)
     known = torch.tensor([float(lambertw(math.exp(v)).real) for v in s.detach()[:-1]], dtype=torch.float64)
     assert torch.allclose(w[:-1], known, rtol=1e-13)
-    assert float(w[-1] + w[-1].log()) == pytest.approx(600.0, rel=1e-14)
+    assert (w[-1] + w[-1].log()).item() == pytest.approx(600.0, rel=1e-14)
     assert torch.allclose(torch.autograd.grad(w.sum(), s)[0], w / (1 + w), rtol=1e-12)
 
 

@@ -33,8 +33,11 @@ def examine(history: History) -> list[Finding]:
         if late < VANISHED * highest or late == 0.0:
             sentence = f"the {player}'s gradient fell from {highest:.2g} to {late:.2g} (a thousandth)"
             found.append(Finding("vanishing gradient", "fault", sentence, 0.8, history.rate(player, 0.1)))
-        peak, usual = max(norms[len(norms) // 2 :]), min(statistics.median(norms), lowest)
-        if peak > EXPLODED * max(statistics.median(norms), 1e-12) or late > EXPLODED * max(lowest, 1e-12):
+        peak, usual = max(norms[len(norms) // 2 :]), statistics.median(norms)
+        # A game's gradients may grow a thousandfold from those of its first step, and still be healthy.
+        limits = (EXPLODED * usual, EXPLODED * early, 1e4 * lowest)
+        if any(value > max(limit, 1e-12) for value, limit in zip((peak, late, late), limits, strict=True)):
+            usual = min(usual, lowest)
             sentence = f"the {player}'s gradient rose from {usual:.2g} to {peak:.2g} ({EXPLODED:g} times)"
             clip = (f"model.{player}_optimizer.clip={max(usual, 1e-3):.2g}",) if _has_own(history, player) else ()
             found.append(Finding("exploding gradient", "fault", sentence, 0.8, history.rate(player, 0.3) + clip))

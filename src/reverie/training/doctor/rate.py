@@ -16,6 +16,7 @@ from reverie.training.doctor.history import History
 LINES = 12  # of the journal, before which nothing is said
 UP = 0.25  # of the way back up from the least
 FALL = 0.2  # of the first loss
+STEADY = 0.7  # of the steps from tenth to tenth
 FIGURES = ("gradient", "elbo", "bits_per_dim", "update")
 
 
@@ -36,7 +37,8 @@ def examine(history: History) -> list[Finding]:
     if last >= start or last - least > UP * (start - least):
         sentence = f"the loss is {last:.3g} at the end, {start:.3g} at the start, and was {least:.3g} at least"
         return [Finding("learning rate too high", "fault", sentence, 0.7, history.rate(player, 0.2))]
-    falling = all(a > b for a, b in itertools.pairwise(blocks))
+    falls = [a > b for a, b in itertools.pairwise(blocks)]
+    falling = sum(falls) >= STEADY * len(falls)
     if falling and last > (1.0 - FALL) * start:
         sentence = f"the loss fell steadily, but from {start:.3g} to {last:.3g} only ({FALL:.0%} at least)"
         return [Finding("learning rate too low", "fault", sentence, 0.7, history.rate(player, 10.0))]
