@@ -50,7 +50,9 @@ CASES = {
     "weak-2": Case("lsgan", "digits", 12_000, ("model.clip=1e-5",), f"{D} too weak"),
     "vanishing-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "vanishing gradient"),
     "vanishing-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "vanishing gradient"),
-    "exploding-1": Case("fgan-neyman", "ring", 200_000, (), "exploding gradient"),
+    "exploding-1": Case(
+        "fgan-neyman", "ring", 200_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "exploding gradient"
+    ),
     "exploding-2": Case(
         "gan", "ring", 60_000, ("model.objective=wasserstein", GAME.format(D, 1e-2)), "exploding gradient"
     ),
