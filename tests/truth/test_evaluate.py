@@ -113,7 +113,7 @@ def test_evaluate_from_end_to_end(source: str, tmp_path: Path, monkeypatch: pyte
     again = evaluate(
         Run(tmp_path / "run"), samples=128, batch=50, likelihood_rows=16, cache=tmp_path / "cache", say=silent
     )
-    timed = ("images_per_second", "seconds_alone")
+    timed = ("images_per_second", "seconds_alone", "training_time")
     for name in figures.keys() - set(timed):
         assert again["figures"][name]["value"] == pytest.approx(figures[name]["value"], rel=1e-3), name
     assert report["failed"] == {}

@@ -1,10 +1,12 @@
 """The kernel distance against its sums written out, and against its expectation between two Gaussians."""
 
+import math
+
 import pytest
 import torch
 
 from reverie.core.errors import RequestError
-from reverie.evaluation.kernel import kernel_distance, squared_mmd
+from reverie.evaluation.kernel import kernel_distance, squared_mmd, typical_distance
 
 
 def test_its_sums_written_out() -> None:
@@ -32,6 +34,23 @@ def test_it_has_no_bias_and_its_error_is_right() -> None:
     spread = values.std().item()
     assert values.mean().item() == pytest.approx(expected, abs=4 * spread / 400**0.5)
     assert (sum(f.error**2 for f in found) / 400) ** 0.5 == pytest.approx(spread, rel=0.2)
+
+
+def test_the_gaussian_kernel_between_two_gaussians() -> None:
+    r"""In one dimension E k(x, y) = s / sqrt(s^2 + v) exp(-m^2 / 2 (s^2 + v)), x - y being of mean m, variance v."""
+    generator = torch.Generator().manual_seed(2)
+    m, width = 0.7, 0.8
+
+    def expected(mean: float, variance: float) -> float:
+        total = width**2 + variance
+        return width / total**0.5 * math.exp(-(mean**2) / (2 * total))
+
+    x = torch.randn(200, 100, 1, generator=generator, dtype=torch.float64)
+    y = m + 1.5 * torch.randn(200, 100, 1, generator=generator, dtype=torch.float64)
+    values = torch.stack([squared_mmd(a, b, width) for a, b in zip(x, y, strict=True)])
+    known = expected(0, 2) + expected(0, 4.5) - 2 * expected(m, 3.25)
+    assert values.mean().item() == pytest.approx(known, abs=4 * values.std().item() / 200**0.5)
+    assert typical_distance(torch.tensor([[0.0], [1.0], [3.0]])) == 2.0
 
 
 def test_a_set_against_its_like_is_nothing_on_average() -> None:

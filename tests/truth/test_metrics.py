@@ -7,11 +7,14 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
+from reverie.data.toys import TOYS, Mixture, sample
 from reverie.evaluation.inception_score import inception_score
 from reverie.evaluation.measures.memorisation import median
+from reverie.evaluation.measures.support import alike
 from reverie.evaluation.memorisation import memorisation, relative_distance
-from reverie.evaluation.modes import divergence_of_shares, support_size
+from reverie.evaluation.modes import divergence_of_shares, good_and_reached, support_size
 from reverie.evaluation.similarity import psnr, ssim
+from reverie.evaluation.text import agreement
 from reverie.evaluation.wasserstein import exact_wasserstein, sliced_wasserstein
 
 
@@ -63,8 +66,36 @@ def test_divergence_of_shares_and_its_interval(tilt: float) -> None:
 def test_the_birthday_paradox_counts_what_a_model_can_draw() -> None:
     draws = torch.randint(5000, (2000,), generator=generator())
     duplicates = int((draws.bincount(minlength=5000).double() * (draws.bincount(minlength=5000) - 1) / 2).sum())
-    assert support_size(duplicates, 2000 * 1999 // 2) == pytest.approx(5000, rel=0.15)
-    assert support_size(0, 10) == math.inf
+    found = support_size(duplicates, 2000 * 1999 // 2)
+    assert found.value == pytest.approx(5000, rel=0.15)
+    assert found.low < 5000 < found.high
+    assert found.low == pytest.approx(2000 * 1999 / 2 / (duplicates + 1.96 * duplicates**0.5 + 2.7), rel=0.01)
+    none = support_size(0, 1000)
+    assert none.high is None
+    assert none.low == pytest.approx(1000 / -math.log(0.025))  # a count whose chance of 0 is 2.5 %
+    rows = torch.tensor([[0.0, 0.0], [0.0, 0.9], [5.0, 0.0], [5.0, 0.5], [5.0, 1.2]])
+    assert alike(rows, 1.0) == 3
+
+
+def test_good_points_and_modes_of_a_mixture() -> None:
+    """A Gaussian of the plane has 1 - exp(-9/2) of itself within three sigma."""
+    toy = TOYS["ring"]
+    assert isinstance(toy, Mixture)
+    centres = torch.from_numpy(toy.centres)
+    points = torch.from_numpy(sample("ring", 20_000)[0])
+    found = good_and_reached(points, centres, toy.sigma)
+    assert found.good / 20_000 == pytest.approx(1 - math.exp(-4.5), abs=0.003)
+    assert found.reached == 8
+    half = torch.cat([centres[:4], centres[4:] * 1.04])  # four on their centres, four 4 sigma away
+    assert good_and_reached(half, centres, toy.sigma) == (4, 4)
+
+
+def test_agreement_with_texts_by_hand() -> None:
+    images = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0], [9.0, 9.0]])
+    words = torch.tensor([[1.0, 0.0], [0.0, -7.0]])
+    found = agreement(images, words, torch.tensor([0, 0, 1, -1]))
+    assert found.value == pytest.approx(100 * 0.6 / 3)
+    assert agreement(images, words, torch.tensor([1, 1, 1, -1])).value == 0.0  # never below
 
 
 def test_memorisation_is_calibrated_and_finds_copies() -> None:
@@ -77,8 +108,13 @@ def test_memorisation_is_calibrated_and_finds_copies() -> None:
     assert memorisation(copied, held).p < 1e-3 < memorisation(honest, held).p
     everything = memorisation(torch.zeros(1000), held)
     assert everything.p < 1e-50
-    assert everything.nearer == 1.0
-    assert memorisation(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 3.0])).nearer == (1 + 1 + 0 + 0.5) / 4
+    assert everything.nearer.value == 1.0
+    assert memorisation(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 3.0])).nearer.value == (1 + 1 + 0 + 0.5) / 4
+    draws = torch.rand(200, 300, generator=generator(8)) ** 2
+    found = [memorisation(row, held).nearer for row in draws]
+    mean = sum(f.value for f in found) / 200
+    assert mean == pytest.approx(2 / 3, abs=0.03)  # P(u^2 < v)
+    assert 0.9 <= sum(f.low <= mean <= f.high for f in found) / 200 <= 0.99
     assert relative_distance(torch.tensor([2.0, 3.0]), torch.tensor([4.0, 0.0])).tolist()[0] == 0.5
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,7 +28,10 @@ def evaluate(
         int, typer.Option(min=1, help="Held-out rows whose likelihood is measured, at most.")
     ] = 1024,
     features: Annotated[
-        str, typer.Option(help="Where distances are measured: auto, classifier, inception[:PATH], random.")
+        str,
+        typer.Option(
+            help="Where distances are measured: auto, classifier, imagenet, inception[:PATH], pretrained:DIR, random."
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="How many at once; changes speed and memory only.")] = 256,
@@ -60,16 +63,25 @@ def evaluate(
             say=lambda line: bar.console.print(line, style="dim", markup=False, highlight=False),
             progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
         )
-    table = Table("", "samples", "95 % interval", "real rows", "", box=None, pad_edge=False)
+    console = Console()
     for question in report["questions"]:
-        table.add_row(Text(question["question"], style="dim"))
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for width in (44, 16, 18):  # the same in all tables, so that columns stand below each other
+            table.add_column(width=width)
+        table.add_column()
         for figure in (report["figures"][name] for name in question["figures"]):
-            real = "" if figure["real"] is None else " ".join(readable(figure["real"]["value"], figure["unit"]))
-            better = {"lower": "lower is better", "higher": "higher is better"}.get(figure["better"], "")
-            value = " ".join(readable(figure["value"], figure["unit"]))
-            table.add_row(f"  {figure['title']}", value, interval(figure), real, better)
-    Console().print(table)
+            table.add_row(*_cells(figure))
+        console.print(Text(question["question"], style="bold"))
+        console.print(table)
     print(reverie.write_page(run))
     if report["failed"]:
         reasons = "; ".join(dict.fromkeys(report["failed"].values()))
         raise ReverieError(f"{', '.join(report['failed'])} not measured: {reasons}")
+
+
+def _cells(figure: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Title with an arrow to where better is, value, interval, and what real rows reach."""
+    arrow = {"lower": " ↓", "higher": " ↑"}.get(figure["better"], "")
+    value = " ".join(readable(figure["value"], figure["unit"]))
+    real = "" if figure["real"] is None else "real " + " ".join(readable(figure["real"]["value"], figure["unit"]))
+    return f"  {figure['title']}{arrow}", value, interval(figure), real

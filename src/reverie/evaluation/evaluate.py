@@ -57,7 +57,7 @@ def evaluate(
         device: where to sample; ``auto`` picks.
         batch: rows computed at once; changes memory and speed only.
         likelihood_rows: held-out rows whose likelihood is measured, at most.
-        features: where distances are measured: ``auto``, ``classifier``, ``inception``, ``inception:PATH``, ``random``.
+        features: where distances are measured; see ``choose_features``.
         cache: where trained features are kept; see ``reverie.data.cache``.
         say: told what is going on, a line at a time.
         progress: called with (samples drawn, samples in all).

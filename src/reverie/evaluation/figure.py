@@ -60,6 +60,8 @@ def readable(value: float, unit: str) -> tuple[str, str]:
         return f"{100 * value:.1f}", "%"
     if unit == "s" and value < 1:
         return f"{1000 * value:.3g}", "ms"
+    if abs(value) >= 1e6 and unit == "FLOPs":
+        return f"{value:.2e}", unit
     if abs(value) >= 1000:
         return f"{value:,.0f}", unit
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}", unit

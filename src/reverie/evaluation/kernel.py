@@ -1,7 +1,15 @@
 r"""The kernel distance: the squared maximum mean discrepancy of two sets of features, without bias.
 
 .. math:: \mathrm{MMD}^2 = \frac{1}{m (m - 1)} \sum_{i \neq j} k(x_i, x_j) + \frac{1}{n (n - 1)} \sum_{i \neq j}
-    k(y_i, y_j) - \frac{2}{m n} \sum_{i, j} k(x_i, y_j), \qquad k(x, y) = \Big(\frac{x \cdot y}{D} + 1\Big)^3
+    k(y_i, y_j) - \frac{2}{m n} \sum_{i, j} k(x_i, y_j)
+
+with one of the kernels
+
+.. math:: k(x, y) = \Big(\frac{x \cdot y}{D} + 1\Big)^3, \qquad
+    k(x, y) = \exp\Big(-\frac{\lVert x - y \rVert^2}{2 \sigma^2}\Big)
+
+The first is a polynomial: it sees means, covariances and skewness. The second sees any difference, best at its own
+scale, and lies between 0 and 1.
 
 Its expectation does not depend on how many rows there are, which the Fréchet distance's does; of two sets of real rows
 it is 0 on average, and so half the time below.
@@ -32,13 +40,14 @@ class KernelDistance(NamedTuple):
     error: float
 
 
-def kernel_distance(real: Tensor, samples: Tensor, blocks: int = BLOCKS) -> KernelDistance:
+def kernel_distance(real: Tensor, samples: Tensor, blocks: int = BLOCKS, width: float | None = None) -> KernelDistance:
     """Measures samples against real rows, block by block: memory and time stay linear in the rows.
 
     Arguments:
         real: features ``[M, D]``, in no order; the last M mod ``blocks`` are left out.
         samples: features ``[N, D]``, likewise.
         blocks: into how many each side is split, at least 2.
+        width: sigma of the Gaussian kernel; the polynomial one where None.
 
     Raises:
         RequestError: a block would have fewer than two rows.
@@ -48,27 +57,41 @@ def kernel_distance(real: Tensor, samples: Tensor, blocks: int = BLOCKS) -> Kern
             f"the kernel distance needs {2 * blocks} rows on each side, not {len(real)} and {len(samples)}"
         )
     sides = [rows[: len(rows) // blocks * blocks].reshape(blocks, -1, rows.shape[1]) for rows in (real, samples)]
-    found = torch.stack([squared_mmd(x, y) for x, y in zip(*sides, strict=True)])
+    found = torch.stack([squared_mmd(x, y, width) for x, y in zip(*sides, strict=True)])
     return KernelDistance(float(found.mean()), float(found.std()) / blocks**0.5)
 
 
-def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+def squared_mmd(x: Tensor, y: Tensor, width: float | None = None) -> Tensor:
     """The unbiased estimate, float64, from rows ``[m, D]`` and ``[n, D]``, m and n at least 2.
 
     Products are in the rows' own precision, whose errors average out over pairs; sums are in float64.
     """
-    return _between(x) + _between(y) - 2.0 * _kernel(x, y).mean(dtype=torch.float64)
+    between = _kernel(x, y, width).mean(dtype=torch.float64)
+    return _among(x, width) + _among(y, width) - 2.0 * between
 
 
-def _between(x: Tensor) -> Tensor:
+def typical_distance(x: Tensor) -> float:
+    """The median distance of different rows, which serves as the Gaussian kernel's width.
+
+    References:
+        | A Kernel Two-Sample Test (Gretton et al., 2012), Section 8
+        | https://jmlr.org/papers/v13/gretton12a.html
+    """
+    return float(torch.pdist(x.double()).median())
+
+
+def _among(x: Tensor, width: float | None) -> Tensor:
     """The mean of the kernel over pairs of different rows."""
-    k = _kernel(x, x)
+    k = _kernel(x, x, width)
     total = k.sum(dtype=torch.float64) - k.diagonal().sum(dtype=torch.float64)
     return total / (len(x) * (len(x) - 1))
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
+def _kernel(x: Tensor, y: Tensor, width: float | None) -> Tensor:
     # By NumPy, whose library computes half of a product with its own transpose, and whose threads suit any processor.
     products = torch.from_numpy(x.numpy() @ y.numpy().T)
-    k = products.mul_(1.0 / x.shape[1]).add_(1.0)
-    return k.square().mul_(k)
+    if width is None:
+        k = products.mul_(1.0 / x.shape[1]).add_(1.0)
+        return k.square().mul_(k)
+    square = x.square().sum(1)[:, None] + y.square().sum(1) - 2.0 * products
+    return square.clamp_(min=0.0).mul_(-0.5 / width**2).exp_()

@@ -55,7 +55,7 @@ def likelihood(
         model: on its device, in eval mode.
         rows: held-out rows.
         seed: of the noise.
-        most: at most so many rows, the first ones; None for all.
+        most: at most so many rows, always the same, from all over: a source may be sorted by class. None for all.
         batch: rows at once.
         patience: seconds after which no new batch is begun, since an ODE's likelihood is slow; None for no limit.
     """
@@ -63,10 +63,11 @@ def likelihood(
         return None
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     count = len(rows) if most is None else min(most, len(rows))
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(rows))[:count]
     found: list[Tensor] = []
     begun = time.monotonic()
     for start in range(0, count, batch):
-        index = np.arange(start, min(start + batch, count))
+        index = np.sort(order[start : start + batch])
         x, condition = rows.take(index)
         noise = KeyedNoise(seed, torch.from_numpy(index).to(device), "likelihood")
         with torch.no_grad():

@@ -15,6 +15,9 @@ References:
     | On a Test of Whether one of Two Random Variables is Stochastically Larger than the Other
     | (Mann and Whitney, 1947)
     | https://doi.org/10.1214/aoms/1177730491
+    | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves
+    | (DeLong, DeLong and Clarke-Pearson, 1988)
+    | https://doi.org/10.2307/2531595
 """
 
 from __future__ import annotations
@@ -24,16 +27,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reverie.evaluation.figure import Estimate
+from reverie.evaluation.intervals import around
+
 
 class Memorisation(NamedTuple):
     """The share of pairs in which the sample is nearer, and the probability of so large a share by chance."""
 
-    nearer: float
+    nearer: Estimate
     p: float
 
 
 def memorisation(samples: Tensor, held_out: Tensor) -> Memorisation:
-    """Tests distances to the nearest training row.
+    r"""Tests distances to the nearest training row.
+
+    The interval is over redraws of the samples, the held-out rows as they are:
+    :math:`\mathrm{Var}\, U = \mathrm{Var}_i \big(\frac1m \sum_j 1[d(x_i) < d(y_j)]\big) / n`.
 
     Arguments:
         samples: ``[n]``.
@@ -41,8 +50,13 @@ def memorisation(samples: Tensor, held_out: Tensor) -> Memorisation:
     """
     from scipy.stats import mannwhitneyu  # slow to import, and needed here only
 
-    found = mannwhitneyu(samples.double().numpy(), held_out.double().numpy(), alternative="less")
-    return Memorisation(1.0 - float(found.statistic) / (len(samples) * len(held_out)), float(found.pvalue))
+    ours, theirs = samples.double(), held_out.double().sort().values
+    found = mannwhitneyu(ours.numpy(), theirs.numpy(), alternative="less")
+    below, not_above = (torch.searchsorted(theirs, ours, right=right) for right in (False, True))
+    places = 1.0 - (below + not_above) / (2.0 * len(theirs))  # the share of held-out rows that each sample beats
+    error = float(places.std()) / len(places) ** 0.5 if len(places) > 1 else float("nan")
+    share = around(float(places.mean()), error, low=0.0)
+    return Memorisation(share._replace(high=None if share.high is None else min(share.high, 1.0)), float(found.pvalue))
 
 
 def relative_distance(nearest: Tensor, own: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real rows as metrics see them, in an order that the seed decides.
+    """Real rows as metrics see them, in an order of no meaning.
 
     Arguments:
         train: moments of the features of all training rows.
@@ -67,6 +67,11 @@ class Reference:
     held: Tensor
     rows: Tensor
     stand_in: Tensor
+
+
+def shuffled(count: int, stream: int = 0) -> np.ndarray:
+    """The places of rows in an order of no meaning; always the same one, so that only samples differ between seeds."""
+    return np.random.Generator(np.random.Philox(stream)).permutation(count)
 
 
 class Subject:
@@ -132,11 +137,10 @@ class Subject:
     def reference(self) -> Reference:
         """The real rows."""
         dataset, features = self.dataset, self.features
-        order = np.random.Generator(np.random.Philox(self.seed))
         # A source may be sorted by class, and only the first rows of a side may be used.
-        held_order = order.permutation(len(dataset.held_out))[: self.kept]
+        held_order = shuffled(len(dataset.held_out))[: self.kept]
         held = self._features_of(dataset.held_out, held_order)
-        train_order = order.permutation(len(dataset.train))
+        train_order = shuffled(len(dataset.train), 1)
         lent = min(max(0, self.count - len(held)), len(dataset.train) // 2, self.kept)
         lent_rows = self._features_of(dataset.train, train_order[:lent])
         train = training_moments(dataset, features, self.cache)

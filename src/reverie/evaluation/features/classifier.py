@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -134,7 +135,15 @@ def shifted(pixels: np.ndarray, noise: KeyedNoise, most: int = 2) -> Tensor:
     return as_floats(windows[np.arange(len(pixels)), :, corner[:, 0], corner[:, 1]])
 
 
-def accuracy(classifier: Classifier, rows: Rows, block: int = 512) -> float:
+class Sees(Protocol):
+    """Tells classes of images apart."""
+
+    def features(self, x: Tensor) -> Tensor: ...
+
+    def logits(self, features: Tensor) -> Tensor: ...
+
+
+def accuracy(classifier: Sees, rows: Rows, block: int = 512) -> float:
     """The share of labelled rows that a classifier gets right."""
     assert rows.labels is not None
     known = np.flatnonzero(rows.labels >= 0)

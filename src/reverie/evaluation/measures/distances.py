@@ -5,14 +5,15 @@ from __future__ import annotations
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.frechet import frechet_estimate
 from reverie.evaluation.intervals import around, of_mean
-from reverie.evaluation.kernel import BLOCKS, kernel_distance
+from reverie.evaluation.kernel import BLOCKS, kernel_distance, typical_distance
 from reverie.evaluation.moments import Moments
 from reverie.evaluation.subject import Subject
-from reverie.evaluation.wasserstein import exact_wasserstein
+from reverie.evaluation.wasserstein import LINES, exact_wasserstein, sliced_wasserstein
 
 RANK = 10
 KERNEL_ROWS = 5000  # rows a side at most
 TRANSPORTED = 2000
+WIDTH_ROWS = 1000
 
 
 def measure(subject: Subject) -> dict[str, Figure]:
@@ -68,7 +69,30 @@ def measure(subject: Subject) -> dict[str, Figure]:
         recipe=subject.recipe(f"kernel, {BLOCKS} blocks", side, f"{side:,} training rows"),
         note=f"{side:,} samples against {side:,} training rows, in {BLOCKS} blocks",
     )
-    return figures | _transport(subject, side)
+    return figures | _gaussian(subject, side) | _transport(subject, side)
+
+
+def _gaussian(subject: Subject, side: int) -> dict[str, Figure]:
+    """The maximum mean discrepancy with a Gaussian kernel."""
+    drawn, real = subject.drawn, subject.reference
+    width = typical_distance(real.rows[:WIDTH_ROWS])
+    if width == 0.0:
+        return {}
+    found = kernel_distance(real.rows[:side], drawn.features[:side], width=width)
+    best = kernel_distance(real.rows[:side], real.stand_in[:side], width=width)
+    return {
+        "gaussian_mmd": Figure(
+            "Maximum mean discrepancy, Gaussian kernel",
+            around(found.value, found.error, BLOCKS - 1),
+            "The same with a kernel that sees any difference of the two clouds, between 0 and 2.",
+            "kernel",
+            "lower",
+            real=around(best.value, best.error, BLOCKS - 1),
+            rows=side,
+            recipe=subject.recipe(f"Gaussian MMD², {BLOCKS} blocks", side, f"{side:,} training rows"),
+            note=f"squared and unbiased; sigma = {width:.3g}, the median distance of {WIDTH_ROWS:,} training rows",
+        )
+    }
 
 
 def _transport(subject: Subject, most: int) -> dict[str, Figure]:
@@ -79,6 +103,8 @@ def _transport(subject: Subject, most: int) -> dict[str, Figure]:
     blocks = [part.split(side // BLOCKS)[:BLOCKS] for part in whole]
     exact = [exact_wasserstein(a, b) for a, b in zip(blocks[0], blocks[1], strict=True)]
     floor = [exact_wasserstein(a, b) for a, b in zip(blocks[0], blocks[2], strict=True)]
+    lines = [sliced_wasserstein(a, b) for a, b in zip(blocks[0], blocks[1], strict=True)]
+    lines_floor = [sliced_wasserstein(a, b) for a, b in zip(blocks[0], blocks[2], strict=True)]
     return {
         "wasserstein": Figure(
             "Wasserstein distance",
@@ -91,5 +117,16 @@ def _transport(subject: Subject, most: int) -> dict[str, Figure]:
             rows=side,
             recipe=subject.recipe(f"W1, {BLOCKS} blocks", side, f"{side:,} training rows"),
             note=f"the mean over {BLOCKS} blocks of {side // BLOCKS} rows, exact in each",
-        )
+        ),
+        "sliced_wasserstein": Figure(
+            "Sliced Wasserstein distance",
+            of_mean(lines),
+            "The same on lines through the features, averaged over many: each line by itself needs few rows.",
+            "wasserstein",
+            "lower",
+            real=of_mean(lines_floor),
+            rows=side,
+            recipe=subject.recipe(f"sliced W2, {LINES} lines, {BLOCKS} blocks", side, f"{side:,} training rows"),
+            note=f"the mean over {BLOCKS} blocks of {side // BLOCKS} rows, {LINES} lines",
+        ),
     }

@@ -14,13 +14,14 @@ from reverie.data.dataset import Rows
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.importance import importance_bound
 from reverie.evaluation.intervals import around, of_mean
-from reverie.evaluation.likelihood import likelihood
-from reverie.evaluation.subject import Subject
+from reverie.evaluation.likelihood import Likelihood, likelihood
+from reverie.evaluation.subject import Subject, shuffled
 from reverie.maths.densities import bits_per_dim
 
 RANK = 50
 DRAWS = 32  # of z for each row
 IMPORTANCE_ROWS = 256
+SEEN_PATIENCE = 30.0  # seconds spent on training rows, at most
 
 
 def measure(subject: Subject) -> dict[str, Figure]:
@@ -49,7 +50,29 @@ def measure(subject: Subject) -> dict[str, Figure]:
             note=f"{found.statement}; {-found.nats:.2f} nats a row",
         )
     }
+    if len(dataset.held_out):
+        figures |= _seen(subject, found)
     return figures | _tighter(subject, rows, where)
+
+
+def _seen(subject: Subject, held: Likelihood) -> dict[str, Figure]:
+    """The same of rows that the model was trained on: what it remembers of them shows as a gap."""
+    found = likelihood(subject.model, subject.dataset.train, seed=subject.seed, most=held.rows, patience=SEEN_PATIENCE)
+    assert found is not None
+    gap = 1.0 - found.nats / held.nats if held.nats else 0.0
+    return {
+        "bits_per_dim_train": Figure(
+            "Bits per dimension of training rows",
+            around(found.bits_per_dim, found.error),
+            "Far below the figure of held-out rows means that the model has learnt its training rows by heart.",
+            "likelihood",
+            "",
+            "bits",
+            rows=found.rows,
+            recipe=subject.recipe(f"bits/dim, {found.statement}", found.rows, "training rows"),
+            note=f"{-found.nats:.2f} nats a row: {abs(gap):.1%} {'less' if gap >= 0 else 'more'} than held-out rows",
+        )
+    }
 
 
 def _tighter(subject: Subject, rows: Rows, where: str) -> dict[str, Figure]:
@@ -58,7 +81,7 @@ def _tighter(subject: Subject, rows: Rows, where: str) -> dict[str, Figure]:
     if model is None:
         return {}
     device = next(p.device for p in subject.model.parameters())
-    index = np.arange(min(IMPORTANCE_ROWS, len(rows), subject.likelihood_rows))
+    index = np.sort(shuffled(len(rows))[: min(IMPORTANCE_ROWS, subject.likelihood_rows)])
     x = rows.take(index)[0].to(device)
     noise = KeyedNoise(subject.seed, torch.from_numpy(index).to(device), "importance")
     with torch.no_grad():

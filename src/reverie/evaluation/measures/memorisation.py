@@ -12,7 +12,7 @@ from reverie.evaluation import pictures
 from reverie.evaluation.figure import Estimate, Figure
 from reverie.evaluation.memorisation import memorisation, relative_distance
 from reverie.evaluation.neighbours import nearest, pixel_blocks
-from reverie.evaluation.subject import Subject
+from reverie.evaluation.subject import Subject, shuffled
 
 RANK = 40
 NEIGHBOURS = 4  # nearest training rows shown beside a sample
@@ -36,7 +36,7 @@ def measure(subject: Subject) -> dict[str, Figure]:
     worst = relative.argsort()[:SHOWN]
     pictures.neighbours(subject.run, first[worst], dataset.train, found.places[worst], "neighbours-worst")
     if len(dataset.held_out):
-        order = np.random.Generator(np.random.Philox(subject.seed)).permutation(len(dataset.held_out))
+        order = shuffled(len(dataset.held_out))
         held, _ = dataset.held_out.take(np.sort(order[: len(first)]))
         near = nearest(held.flatten(1), _train(subject))
         real = median(near.distance[:, 0] / scale)
@@ -62,7 +62,7 @@ def _test(subject: Subject, samples: Tensor, held: Tensor) -> dict[str, Figure]:
     return {
         "memorisation": Figure(
             "Nearer to training rows than held-out rows are",
-            Estimate(found.nearer),
+            found.nearer,
             "In how many pairs of a sample and a held-out row the sample lies nearer to a training row, for how dense "
             "the training rows are there; a half where samples are as new as held-out rows, near one for copies.",
             "memorisation",

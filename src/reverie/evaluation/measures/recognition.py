@@ -8,7 +8,7 @@ import torch
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.intervals import of_share
 from reverie.evaluation.recognition import SURE
-from reverie.evaluation.subject import Subject
+from reverie.evaluation.subject import Subject, shuffled
 
 RANK = 30
 
@@ -22,7 +22,7 @@ def measure(subject: Subject) -> dict[str, Figure]:
     assert drawn.guesses is not None
     assert drawn.sure is not None
     rows = dataset.held_out if len(dataset.held_out) else dataset.train
-    index = np.random.Generator(np.random.Philox(subject.seed)).permutation(len(rows))[: min(drawn.count, subject.kept)]
+    index = shuffled(len(rows))[: min(drawn.count, subject.kept)]
     logits = torch.cat([classifier.logits(block) for block in subject.features.of_rows(rows, np.sort(index))])
     top = logits.softmax(1).max(1)
     against = f"a classifier {classifier.accuracy:.2%} right"

@@ -11,7 +11,7 @@ from reverie.core.images import from_bytes, save_grid, to_bytes
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.intervals import of_mean
 from reverie.evaluation.similarity import WINDOW, psnr, ssim
-from reverie.evaluation.subject import Subject
+from reverie.evaluation.subject import Subject, shuffled
 
 RANK = 45
 ROWS = 512
@@ -24,7 +24,7 @@ def measure(subject: Subject) -> dict[str, Figure]:
     if encodes is None or not dataset.space.is_image or any(z.levels for z in encodes.latents):
         return {}
     rows = dataset.held_out if len(dataset.held_out) else dataset.train
-    order = np.random.Generator(np.random.Philox(subject.seed)).permutation(len(rows))[:ROWS]
+    order = shuffled(len(rows))[:ROWS]
     x, _ = rows.take(np.sort(order))
     device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
     with torch.no_grad():
