@@ -39,6 +39,7 @@ class Case(NamedTuple):
 GAME = "model.{}_optimizer.lr={}"
 D, G = "discriminator", "generator"
 FEW = "few-digits"
+MOMENTUM = ("name=adam", "betas=[0.9, 0.999]", "lr=5e-4")
 CASES = {
     "collapse-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
     "collapse-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
@@ -56,15 +57,17 @@ CASES = {
     "exploding-2": Case(
         "gan", "ring", 60_000, ("model.objective=wasserstein", GAME.format(D, 1e-2)), "exploding gradient"
     ),
-    "oscillation-1": Case(
-        "gan", "ring", 200_000, ("model.objective=wasserstein", "model.clip=0.1", GAME.format(G, 2e-3)), "oscillation"
+    "oscillation-1": Case("wgan", "ring", 200_000, ("model.discriminator_turns=1", GAME.format(G, 1e-3)), "oscillation"),
+    "oscillation-2": Case(
+        "wgan",
+        "ring",
+        200_000,
+        ("model.discriminator_turns=1", *(f"model.{p}_optimizer.{k}" for p in (D, G) for k in MOMENTUM)),
+        "oscillation",
     ),
-    "oscillation-2": Case("lsgan", "ring", 200_000, (GAME.format(G, 1e-2), GAME.format(D, 1e-2)), "oscillation"),
     "posterior-1": Case("vae", "digits", 12_000, ("model.beta=60",), "posterior collapse"),
-    "posterior-2": Case(
-        "vae", "digits", 6_000, ("model.optimizer.lr=0.1", "model.optimizer.warmup=0"), "posterior collapse"
-    ),
-    "overfitting-1": Case("vae", FEW, 12_000, (), "overfitting"),
+    "posterior-2": Case("vae", "ring", 200_000, ("data.condition=label",), "posterior collapse"),
+    "overfitting-1": Case("vae", FEW, 60_000, ("train.batch=16",), "overfitting"),
     "overfitting-2": Case("dcgan", FEW, 12_000, ("train.batch=32", GAME.format(D, 1e-3)), "overfitting"),
     "nan-1": Case("vae", "digits", 6_000, ("model.optimizer.lr=1e20", "model.optimizer.warmup=0"), "not a number"),
     "nan-2": Case("flow-matching", "ring", 60_000, ("model.optimizer.lr=1e30",), "not a number"),

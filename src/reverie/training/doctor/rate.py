@@ -32,8 +32,8 @@ def examine(history: History) -> list[Finding]:
         return []
     tenth = max(2, len(loss) // 10)
     blocks = [statistics.median(loss[i : i + tenth]) for i in range(0, len(loss) - tenth + 1, tenth)]
-    first, last, least = blocks[0], blocks[-1], min(blocks)
-    start = max(first, loss[0])
+    last, least = blocks[-1], min(blocks)
+    start = loss[0]  # of the weights as they were drawn: a rate that is too high blows the loss up on the next lines
     if last >= start or last - least > UP * (start - least):
         sentence = f"the loss is {last:.3g} at the end, {start:.3g} at the start, and was {least:.3g} at least"
         return [Finding("learning rate too high", "fault", sentence, 0.7, history.rate(player, 0.2))]
