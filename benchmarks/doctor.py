@@ -57,7 +57,9 @@ CASES = {
     "exploding-2": Case(
         "gan", "ring", 60_000, ("model.objective=wasserstein", GAME.format(D, 1e-2)), "exploding gradient"
     ),
-    "oscillation-1": Case("wgan", "ring", 200_000, ("model.discriminator_turns=1", GAME.format(G, 1e-3)), "oscillation"),
+    "oscillation-1": Case(
+        "wgan", "ring", 200_000, ("model.discriminator_turns=1", GAME.format(G, 1e-3)), "oscillation"
+    ),
     "oscillation-2": Case(
         "wgan",
         "ring",

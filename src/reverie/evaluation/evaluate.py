@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -99,7 +100,11 @@ def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:
     answers, failed = [], {}
     for question in questions():
         try:
-            answers.append(Answer(question.text, question.measure(subject)))
+            figures = question.measure(subject)
+            answers.append(Answer(question.text, {k: f for k, f in figures.items() if math.isfinite(f.estimate.value)}))
+            broken = [f.title for f in figures.values() if not math.isfinite(f.estimate.value)]
+            if broken:
+                failed[question.name] = f"{', '.join(broken)}: not a finite number"
         except ReverieError as error:
             failed[question.name] = str(error)
         except Exception as error:  # a model may raise anything: the other answers must not go with it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -50,8 +51,13 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """The figure as JSON holds it: ``value``, ``low`` and ``high``, and the same three within ``real``."""
         rest = {name: getattr(self, name) for name in ("meaning", "metric", "better", "unit", "rows", "recipe", "note")}
-        real = None if self.real is None else self.real._asdict()
-        return {"title": self.title, **self.estimate._asdict(), "real": real, **rest}
+        real = None if self.real is None or not math.isfinite(self.real.value) else _finite(self.real)
+        return {"title": self.title, **_finite(self.estimate), "real": real, **rest}
+
+
+def _finite(estimate: Estimate) -> dict[str, float | None]:
+    """An estimate as JSON holds it: an end of its interval that is no number is none."""
+    return {name: v if v is not None and math.isfinite(v) else None for name, v in estimate._asdict().items()}
 
 
 def readable(value: float, unit: str) -> tuple[str, str]:
