@@ -14,6 +14,7 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
+from reverie.maths.classes import named
 from reverie.models.gan import acgan, began, bigan, ebgan, infogan
 
 SPACE = Space((3,), classes=4)
@@ -53,8 +54,8 @@ def test_acgan_names_real_and_generated_rows() -> None:
     assert torch.allclose(mine["adversarial"], softplus(-f).mean())
     assert torch.allclose(mine["class of fake"], 0.5 * nats(fakes))
     logits = torch.tensor([[0.0, 0.0], [5.0, -5.0]])
-    assert acgan.named(logits, torch.tensor([1, -1])).item() == pytest.approx(math.log(2))
-    assert acgan.named(logits, torch.tensor([-1, -1])).item() == 0.0
+    assert named(logits, torch.tensor([1, -1])).item() == pytest.approx(math.log(2))
+    assert named(logits, torch.tensor([-1, -1])).item() == 0.0
     with pytest.raises(RequestError, match="two classes"):
         acgan.ACGAN(acgan.Config(**PAIR), replace(SPACE, classes=1), {})
 

@@ -63,18 +63,26 @@ def test_divergence_of_shares_and_its_interval(tilt: float) -> None:
     assert missing.value == pytest.approx(math.log(2))
 
 
-def test_the_birthday_paradox_counts_what_a_model_can_draw() -> None:
-    draws = torch.randint(5000, (2000,), generator=generator())
-    duplicates = int((draws.bincount(minlength=5000).double() * (draws.bincount(minlength=5000) - 1) / 2).sum())
-    found = support_size(duplicates, 2000 * 1999 // 2)
-    assert found.value == pytest.approx(5000, rel=0.15)
-    assert found.low < 5000 < found.high
-    assert found.low == pytest.approx(2000 * 1999 / 2 / (duplicates + 1.96 * duplicates**0.5 + 2.7), rel=0.01)
-    none = support_size(0, 1000)
+def twins(draws: torch.Tensor) -> torch.Tensor:
+    return (draws[:, None] == draws).sum(1) - 1
+
+
+@pytest.mark.parametrize("tilt", [0.0, 1.0])
+def test_the_birthday_paradox_counts_what_a_model_can_draw(tilt: float) -> None:
+    """Of 5,000 rows as likely, and of rows whose likelihoods differ: 1 / sum p^2 of them, in effect."""
+    weights = torch.exp(tilt * torch.randn(5000, generator=generator(9)).double())
+    p = weights / weights.sum()
+    size = float(1 / p.square().sum())
+    draws = torch.multinomial(p, 200 * 500, replacement=True, generator=generator(10)).view(200, 500)
+    found = [support_size(twins(row)) for row in draws]
+    mean = 1 / (sum(1 / f.value for f in found) / 200)
+    assert mean == pytest.approx(size, rel=0.06)
+    assert 0.9 <= sum(f.low <= size <= f.high for f in found) / 200 <= 0.995
+    none = support_size(torch.zeros(50))
     assert none.high is None
-    assert none.low == pytest.approx(1000 / -math.log(0.025))  # a count whose chance of 0 is 2.5 %
+    assert none.low == pytest.approx(50 * 49 / 2 / -math.log(0.025))  # a count whose chance of 0 is 2.5 %
     rows = torch.tensor([[0.0, 0.0], [0.0, 0.9], [5.0, 0.0], [5.0, 0.5], [5.0, 1.2]])
-    assert alike(rows, 1.0) == 3
+    assert alike(rows, 1.0).tolist() == [1, 1, 1, 2, 1]
 
 
 def test_good_points_and_modes_of_a_mixture() -> None:

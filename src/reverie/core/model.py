@@ -76,7 +76,8 @@ class Model(nn.Module, ABC):
 
     Arguments:
         config: the model's own ``Config``.
-        space: what one row is.
+        space: what one row of the data is. ``self.space`` is what a sample is: a model that sees labels, and draws
+            samples of no given class, takes the classes out of it.
         parts: other runs' models that the recipe names.
     """
 
@@ -86,7 +87,7 @@ class Model(nn.Module, ABC):
     def __init__(self, config: ModelConfig, space: Space, parts: Mapping[str, Part]) -> None:
         super().__init__()
         self.config = config
-        self.space = space
+        self.space = self.data_space = space
 
     def players(self) -> Sequence[Player]:
         """Who is trained; nobody where ``on_start`` fits the model (mixtures, kernel densities)."""

@@ -69,19 +69,28 @@ def divergence_of_shares(counts: Tensor, shares: Tensor) -> Estimate:
     return around(value, (max(first - noise, 0.0) + second) ** 0.5, low=0.0)
 
 
-def support_size(duplicates: int, pairs: int) -> Estimate:
+def support_size(twins: Tensor) -> Estimate:
     r"""The birthday paradox: how many different rows a model can draw, if all are as likely.
 
     Two draws of M rows are the same with probability 1 / M, so :math:`M \approx` pairs / duplicates. The paper's form,
     :math:`M \approx s^2 / 2 \ln 2` with s the size at which half of all batches hold a duplicate, is the same count.
-    The interval is that of a Poisson count.
+
+    Pairs that share a draw are not independent: where some rows are likelier than others the count of duplicates varies
+    more than a Poisson count. Its variance as a U-statistic says of how many independent duplicates it is worth.
 
     Arguments:
-        duplicates: pairs of draws that are the same.
-        pairs: of draws in all.
+        twins: for each draw, how many of the others are the same, ``[N]``.
     """
     from scipy.stats import chi2  # slow to import, and needed here only
 
-    most = float(chi2.ppf(0.975, 2 * duplicates + 2)) / 2.0
-    least = float(chi2.ppf(0.025, 2 * duplicates)) / 2.0 if duplicates else 0.0
-    return Estimate(pairs / max(duplicates, 1), pairs / most, pairs / least if least else None)
+    count = len(twins)
+    pairs, duplicates = count * (count - 1) / 2, float(twins.sum()) / 2
+    share = twins.double() / (count - 1)
+    p = duplicates / pairs
+    uneven = max(float(share.var()) - p / (count - 1), 0.0)  # what chance alone would give is in the second part
+    variance = 4.0 * uneven / count + p / pairs
+    worth = p**2 / variance if duplicates else 0.0
+    most = float(chi2.ppf(0.975, 2 * worth + 2)) / 2.0
+    least = float(chi2.ppf(0.025, 2 * worth)) / 2.0 if worth else 0.0
+    per = p / worth if worth else 1.0 / pairs  # a duplicate's part of the probability
+    return Estimate(1.0 / max(p, 1.0 / pairs), 1.0 / (per * most), 1.0 / (per * least) if least else None)

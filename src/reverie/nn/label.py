@@ -31,3 +31,23 @@ class LabelVector(nn.Module):
         # The last row of the table is the unknown label's.
         vector: Tensor = self.table(torch.where(label < 0, self.table.num_embeddings - 1, label))
         return vector
+
+
+class LabelPlanes(nn.Module):
+    """Creates the concatenation of rows and their labels: a plane of ones for the class, of zeros for the others.
+
+    Arguments:
+        classes: how many classes there are.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor, condition: Condition | None) -> Tensor:
+        """Returns ``[B, C + classes, ...]`` for rows ``[B, C, ...]``; all zeros where the label is unknown."""
+        label = None if condition is None else condition.label
+        if label is None:
+            label = torch.full((len(x),), -1, device=x.device)
+        planes = (label[:, None] == torch.arange(self.classes, device=x.device)).to(x.dtype)
+        return torch.cat([x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], dim=1)

@@ -114,7 +114,7 @@ def save_model(model: Model, recipe: Recipe, classes: tuple[str, ...], run: Run)
     Raises:
         ReverieError: the disk is full or refuses.
     """
-    space = {**vars(model.space), "shape": list(model.space.shape)}
+    space = {**vars(model.data_space), "shape": list(model.data_space.shape)}
     header = {"recipe": recipe.model_dump(mode="json"), "space": space, "classes": list(classes)}
     temporary = run.folder / ".model.tmp"
     try:

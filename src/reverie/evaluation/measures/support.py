@@ -27,15 +27,16 @@ def measure(subject: Subject) -> dict[str, Figure]:
     typical = nearest(real, pixel_blocks(dataset.train, dataset.space.size)).distance.median()
     same = NEAR * float(typical)
     pairs = len(samples) * (len(samples) - 1) // 2
-    duplicates = alike(samples, same)
+    twins = alike(samples, same)
+    duplicates = int(twins.sum()) // 2
     return {
         "support_size": Figure(
             "Different samples, at the least" if not duplicates else "Different samples",
-            support_size(duplicates, pairs),
+            support_size(twins),
             "How many samples there would be if all were as likely, from how often two of them are all but the same.",
             "modes",
             "higher",
-            real=support_size(alike(real, same), len(real) * (len(real) - 1) // 2),
+            real=support_size(alike(real, same)),
             rows=len(samples),
             recipe=subject.recipe(f"birthday, within {NEAR:g}", len(samples), f"{len(dataset.train):,} training rows"),
             note=f"{duplicates:,} of {pairs:,} pairs are nearer than {NEAR:g} times the typical distance from a "
@@ -44,6 +45,7 @@ def measure(subject: Subject) -> dict[str, Figure]:
     }
 
 
-def alike(rows: Tensor, distance: float) -> int:
-    """How many pairs of rows ``[N, D]`` are nearer than a distance."""
-    return int((torch.pdist(rows.double()) < distance).sum())
+def alike(rows: Tensor, distance: float) -> Tensor:
+    """To how many others each of the rows ``[N, D]`` is nearer than a distance, ``[N]``."""
+    apart = torch.cdist(rows.double(), rows.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    return (apart < distance).sum(1) - 1

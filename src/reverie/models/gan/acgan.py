@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -31,6 +30,7 @@ from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import adversarial
+from reverie.maths.classes import named
 from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
@@ -168,10 +168,3 @@ class ACGAN(core.Model):
             label = torch.where(condition.label < 0, label, condition.label)
         x = self.generator(noise.fork("z").normal(self.config.latent), Condition(label=label))
         return x.clamp(-1.0, 1.0) if self.space.is_image else x
-
-
-def named(logits: Tensor, label: Tensor | None) -> Tensor:
-    """The cross-entropy of the labels that are known, 0 where none is."""
-    assert label is not None
-    known = label >= 0
-    return F.cross_entropy(logits[known], label[known]) if bool(known.any()) else logits.sum() * 0.0

@@ -6,13 +6,18 @@ At the optimum E inverts G. BigBiGAN adds scores of x alone and of z alone to th
 
 .. math:: s(x, z) = s_x(x) + s_z(z) + s_{xz}(x, z)
 
-each with a loss of its own.
+each with a loss of its own. VEEGAN lets E learn from generated rows alone: it must find z again, which keeps G from
+leaving modes out, and D is the log ratio of the two joint distributions,
+
+.. math:: L_{G, E} = -E_z D(G(z), z) + \lambda\, E_z \lVert z - E(G(z)) \rVert^2 / \dim z
 
 References:
     | Adversarial Feature Learning (Donahue, Krähenbühl and Darrell, 2017), Equation 2
     | https://arxiv.org/abs/1605.09782
     | Large Scale Adversarial Representation Learning (Donahue and Simonyan, 2019), Section 2
     | https://arxiv.org/abs/1907.02544
+    | VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning (Srivastava et al., 2017), Algorithm 1
+    | https://arxiv.org/abs/1705.07761
 """
 
 from __future__ import annotations
@@ -45,6 +50,7 @@ class Config(core.ModelConfig):
     Arguments:
         latent: the length of z, standard normal.
         unary: BigBiGAN's scores of x and of z alone, beside that of the pair.
+        reconstruction: VEEGAN's lambda; None for BiGAN's loss of G and E.
         objective: one of ``maths/adversarial.py`` whose sides change places with the sign of the logit.
         generator: the network of G.
         encoder: the network of E.
@@ -55,6 +61,7 @@ class Config(core.ModelConfig):
 
     latent: int = Field(50, ge=1)
     unary: bool = False
+    reconstruction: float | None = Field(None, ge=0.0)
     objective: Literal["non-saturating", "wasserstein", "hinge"] = "non-saturating"
     generator: Choice = Choice(name="auto")
     encoder: Choice = Choice(name="auto")
@@ -153,12 +160,23 @@ class BiGAN(core.Model):
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The same from the side of G and E: each wants its pair taken for the other's."""
+        if self.config.reconstruction is not None:
+            return self._found_again(turn, self.config.reconstruction)
         z, fakes, codes = self._both(turn)
         real, fake = self.score_pair(turn.batch.x, codes), self.score_pair(fakes, z)
         game = self.objective.generator
         # G's part, and E's, whose pairs are to be taken for generated ones.
         both = {n: game(r, f).mean() + game(-f, -r).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
         return Loss(both, {"spread": fakes.detach().float().std(0).mean()})
+
+    def _found_again(self, turn: Turn, weight: float) -> Loss:
+        """VEEGAN's Algorithm 1: the log ratio of the generated pairs, and the error in z."""
+        z = turn.noise.fork("z").normal(self.config.latent)
+        fakes = self.generator(z, None)
+        scores = zip(self._names(), self.score_pair(fakes, z), strict=True)
+        terms = {name: -score.mean() for name, score in scores}
+        terms["reconstruction"] = weight * (z - self.encoder(fakes, None)).square().mean()
+        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
     def score_pair(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         """D's scores of pairs."""

@@ -15,6 +15,8 @@ References:
     | https://arxiv.org/abs/1701.04862
     | Improved Techniques for Training GANs (Salimans et al., 2016), Section 3
     | https://arxiv.org/abs/1606.03498
+    | Unrolled Generative Adversarial Networks (Metz et al., 2017), Equation 8
+    | https://arxiv.org/abs/1611.02163
     | The GAN is dead; long live the GAN! A Modern GAN Baseline (Huang et al., 2024), Equations 2 and 3
     | https://arxiv.org/abs/2501.05441
 """
@@ -42,6 +44,7 @@ from reverie.maths import adversarial, augmentation, penalties
 from reverie.nn.discrimination import Discriminator
 from reverie.nn.history import History
 from reverie.nn.orthogonal import orthogonal_, overlap
+from reverie.nn.unrolled import Judge, ahead
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 """Section 4 of the DCGAN paper."""
@@ -103,6 +106,8 @@ class Config(core.ModelConfig):
         generator_terms: what G minimises, and the weights: ``adversarial``, ``feature-matching``, ``orthogonal``.
         orthogonal_start: orthonormal filters at the start.
         discriminator_turns: the discriminator's steps in each round.
+        unroll: steps that G looks ahead: it answers to D as D would be after them (unrolled GAN).
+        unroll_rate: the rate of those steps, by plain gradient descent.
         generator: the network of G.
         discriminator: the network of D.
         generator_optimizer: how G steps.
@@ -122,6 +127,8 @@ class Config(core.ModelConfig):
     generator_terms: dict[str, float] = Field({"adversarial": 1.0})
     orthogonal_start: bool = False
     discriminator_turns: int = Field(1, ge=1)
+    unroll: int = Field(0, ge=0)
+    unroll_rate: float = Field(0.1, gt=0.0)
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
@@ -218,6 +225,7 @@ class GAN(core.Model):
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
                 after_turn=self._after_generator,
+                compile=not config.unroll,
             ),
         )
 
@@ -255,25 +263,36 @@ class GAN(core.Model):
         weights, terms = self.config.generator_terms, {}
         y = self._seen(fakes, turn, "fake")
         matched = "feature-matching" in weights
-        x = self._seen(batch.x, turn, "real") if matched or self.objective.paired else y
+        x = self._seen(batch.x, turn, "real") if matched or self.objective.paired or self.config.unroll else y
         if "adversarial" in weights:
-            fake = self.discriminator(y, batch.condition)
+            judge = self._ahead(x, y, batch.condition) if self.config.unroll else self.discriminator
+            fake = judge(y, batch.condition)
             real = fake
             if self.objective.paired:
                 with torch.no_grad():
-                    real = self.discriminator(x, batch.condition)
+                    real = judge(x, batch.condition)
             terms["adversarial"] = weights["adversarial"] * self.objective.generator(real, fake).mean()
         if matched:
-            features = self.discriminator.features
             with torch.no_grad():
-                wanted = features(x).mean(0)
-            apart = (features(y).mean(0) - wanted).square().sum()
+                wanted = self._features(x, batch.condition).mean(0)
+            apart = (self._features(y, batch.condition).mean(0) - wanted).square().sum()
             terms["feature-matching"] = weights["feature-matching"] * apart
         if "orthogonal" in weights:
             terms["orthogonal"] = weights["orthogonal"] * overlap(self.generator)
         if self.config.history:
             terms["history"] = self.config.history * self._history("generator").distance()
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+
+    def _ahead(self, x: Tensor, y: Tensor, condition: Condition) -> Judge:
+        """D as it would be after some steps on these rows."""
+
+        def loss(judge: Judge) -> Tensor:
+            return self.objective.discriminator(judge(x, condition), judge(y, condition)).mean()
+
+        return ahead(self.discriminator, loss, self.config.unroll, self.config.unroll_rate)
+
+    def _features(self, x: Tensor, condition: Condition) -> Tensor:
+        return self.discriminator.features(self.discriminator.enter(x, condition))
 
     def _seen(self, x: Tensor, turn: Turn, side: str) -> Tensor:
         """Rows as D sees them: augmented, and with noise that makes the two sides overlap while they are apart."""

@@ -8,6 +8,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.convolution import Convolution
 from reverie.nn.discrimination import Discriminator
+from reverie.nn.label import LabelPlanes
 from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.residual import halvings
@@ -33,6 +36,7 @@ class Config(Strict):
         minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
+        label_at: where labels come in: ``head``, as an inner product with the features, or ``input``, concatenated.
     """
 
     width: int = Field(64, ge=1)
@@ -42,6 +46,7 @@ class Config(Strict):
     minibatch: int = Field(0, ge=0)
     spectral: bool = False
     label: int = Field(32, ge=1)
+    label_at: Literal["head", "input"] = "head"
 
 
 class Network(Discriminator):
@@ -54,11 +59,13 @@ class Network(Discriminator):
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
+        joined = space.classes if config.label_at == "input" else 0
+        self.planes = LabelPlanes(joined) if joined else None
         channels, height, width = space.shape
         self.sizes = halvings(height, width, config.stop)
         steps = max(len(self.sizes) - 1, 1)
         self.stride = stride = 2 if len(self.sizes) > 1 else 1
-        widths = [channels, *(min(config.width * 2**i, config.max_width) for i in range(steps))]
+        widths = [channels + joined, *(min(config.width * 2**i, config.max_width) for i in range(steps))]
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()
         for i in range(steps):
@@ -69,7 +76,7 @@ class Network(Discriminator):
         features = widths[-1] * height * width
         self.feature_count = features + config.minibatch
         self.minibatch = MinibatchFeatures(features, config.minibatch) if config.minibatch else nn.Identity()
-        self.head = ProjectedLogit(self.feature_count, space.classes, config.label)
+        self.head = ProjectedLogit(self.feature_count, 0 if joined else space.classes, config.label)
         for layer in (*self.layers, self.head.logit):
             nn.init.normal_(layer.weight, std=0.02)  # Section 4
         if config.spectral:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.discrimination import Discriminator
+from reverie.nn.label import LabelPlanes
 from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.spectral import spectrally_normalised
@@ -25,6 +27,7 @@ class Config(Strict):
         minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
+        label_at: where labels come in: ``head``, as an inner product with the features, or ``input``, concatenated.
     """
 
     width: int = Field(256, ge=1)
@@ -32,6 +35,7 @@ class Config(Strict):
     minibatch: int = Field(0, ge=0)
     spectral: bool = False
     label: int = Field(32, ge=1)
+    label_at: Literal["head", "input"] = "head"
 
 
 class Network(Discriminator):
@@ -44,11 +48,13 @@ class Network(Discriminator):
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
-        widths = [space.size, *[config.width] * config.depth]
+        joined = space.classes if config.label_at == "input" else 0
+        self.planes = LabelPlanes(joined) if joined else None
+        widths = [space.size + joined, *[config.width] * config.depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.feature_count = config.width + config.minibatch
         self.minibatch = MinibatchFeatures(config.width, config.minibatch) if config.minibatch else nn.Identity()
-        self.head = ProjectedLogit(self.feature_count, space.classes, config.label)
+        self.head = ProjectedLogit(self.feature_count, 0 if joined else space.classes, config.label)
         if config.spectral:
             spectrally_normalised(self)
 

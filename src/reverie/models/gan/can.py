@@ -1,0 +1,158 @@
+r"""The creative adversarial network: art that a discriminator takes for art, and cannot place in a style.
+
+.. math::
+    L_D = E[\ell_D(D(x), D(G(z)))] - E[\log P(c | x)], \qquad
+    L_G = E[\ell_G(D(G(z)))] - \lambda\, E \sum_k \Big( \tfrac1K \log P(k | G(z)) +
+    \big(1 - \tfrac1K\big) \log (1 - P(k | G(z))) \Big)
+
+with the classes of the data for styles. The ambiguity is least where all K styles are as likely.
+
+References:
+    | CAN: Creative Adversarial Networks, Generating "Art" by Learning About Styles and Deviating from Style Norms
+    | (Elgammal, Liu, Elhoseiny and Mazzone, 2017), Equation 2
+    | https://arxiv.org/abs/1706.07068
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core import catalog
+from reverie.core import model as core
+from reverie.core.batch import Condition
+from reverie.core.choice import Choice, auto
+from reverie.core.errors import RequestError
+from reverie.core.noise import Noise
+from reverie.core.player import Loss, OptimizerConfig, Player, Turn
+from reverie.core.space import Space
+from reverie.maths import adversarial
+from reverie.maths.classes import ambiguity, named
+from reverie.nn.discrimination import Discriminator
+
+ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
+
+
+class Config(core.ModelConfig):
+    """The model's configuration.
+
+    Arguments:
+        latent: the length of z, standard normal.
+        objective: a name from ``maths/adversarial.py``.
+        ambiguity: lambda, the weight of being of no style.
+        generator: the network of G.
+        discriminator: the network of D, whose features name the style too.
+        generator_optimizer: how G steps.
+        discriminator_optimizer: how D steps.
+    """
+
+    latent: int = Field(100, ge=1)
+    objective: str = "non-saturating"
+    ambiguity: float = Field(1.0, ge=0.0)
+    generator: Choice = Choice(name="auto")
+    discriminator: Choice = Choice(name="auto")
+    generator_optimizer: OptimizerConfig = ADAM
+    discriminator_optimizer: OptimizerConfig = ADAM
+
+
+class CAN(core.Model):
+    """Creates a creative adversarial network; its samples are of no given class.
+
+    Arguments:
+        config: the model's configuration.
+        space: what one row is, with at least two classes, the styles.
+        parts: none.
+
+    Raises:
+        RequestError: there are fewer than two classes.
+    """
+
+    config: Config
+    networks: ClassVar[dict[str, tuple[str, Choice]]] = {
+        "generator": ("generator", auto("dcgan")),
+        "discriminator": ("discriminator", auto("dcgan")),
+    }
+
+    def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
+        super().__init__(config, space, parts)
+        self.space = bare = replace(space, classes=0)
+        if space.classes < 2:
+            raise RequestError("can needs at least two styles: one subfolder a style, and data.condition=label")
+        self.objective = adversarial.objective(config.objective)
+        self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
+        discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
+        assert isinstance(discriminator, Discriminator)
+        self.discriminator = discriminator
+        self.styles = nn.Linear(discriminator.feature_count, space.classes)
+        self.latents = (Space((config.latent,)),)
+
+    def players(self) -> Sequence[Player]:
+        config = self.config
+        return (
+            Player(
+                name="discriminator",
+                modules=[self.discriminator, self.styles],
+                loss=self.discriminator_loss,
+                optimizer=config.discriminator_optimizer,
+            ),
+            Player(
+                name="generator",
+                modules=[self.generator],
+                loss=self.generator_loss,
+                optimizer=config.generator_optimizer,
+            ),
+        )
+
+    def averaged(self) -> Sequence[nn.Module]:
+        return (self.generator,)
+
+    def discriminator_loss(self, turn: Turn) -> Loss:
+        """The game, and the style of real rows."""
+        with torch.no_grad():
+            fakes = self._fakes(turn.noise)
+        (real, styles), (fake, _) = self._judge(turn.batch.x), self._judge(fakes)
+        terms = {
+            "adversarial": self.objective.discriminator(real, fake).mean(),
+            "style": named(styles, turn.batch.condition.label),
+        }
+        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()})
+
+    def generator_loss(self, turn: Turn) -> Loss:
+        """The game from the other side, and the ambiguity of style."""
+        fakes = self._fakes(turn.noise)
+        fake, styles = self._judge(fakes)
+        real = fake
+        if self.objective.paired:
+            with torch.no_grad():
+                real = self._judge(turn.batch.x)[0]
+        terms = {
+            "adversarial": self.objective.generator(real, fake).mean(),
+            "ambiguity": self.config.ambiguity * ambiguity(styles).mean(),
+        }
+        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+
+    def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logit ``[B]`` of being art, and those of the styles ``[B, K]``."""
+        features = self.discriminator.features(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.discriminator.head(features, None), self.styles(features.float())
+
+    def _fakes(self, noise: Noise) -> Tensor:
+        return self.generator(noise.fork("z").normal(self.config.latent), None)
+
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        return self.generator(z[0], None)
+
+    def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        return self._judge(x)[0]
+
+    @torch.no_grad()
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+        """Returns one row for each row of ``noise``."""
+        x = self._fakes(noise)
+        return x.clamp(-1.0, 1.0) if self.space.is_image else x

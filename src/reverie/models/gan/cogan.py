@@ -1,0 +1,173 @@
+r"""Coupled GANs: two domains, one idea. Pairs of images are learned from rows that were never paired.
+
+.. math:: (x_1, x_2) = G(z), \qquad L = \sum_{k = 1, 2} E[\ell(D_k(x), D_k(G_k(z)))]
+
+The two generators share all but the last layer, which decides how an idea is drawn; the two discriminators share all
+but the first.
+
+References:
+    | Coupled Generative Adversarial Networks (Liu and Tuzel, 2016), Equation 2
+    | https://arxiv.org/abs/1606.07536
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core import catalog
+from reverie.core import model as core
+from reverie.core.batch import Condition, Draw
+from reverie.core.choice import Choice, auto
+from reverie.core.noise import Noise
+from reverie.core.player import Loss, OptimizerConfig, Player, Turn
+from reverie.core.space import Space
+from reverie.maths import adversarial
+
+ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
+
+
+class Sampling(core.Sampling):
+    """How samples are drawn.
+
+    Arguments:
+        domain: which of the two drawings of an idea.
+    """
+
+    domain: Literal[1, 2] = 1
+
+
+class Config(core.ModelConfig):
+    """The model's configuration.
+
+    Arguments:
+        latent: the length of z, standard normal.
+        objective: a name from ``maths/adversarial.py``.
+        domains: the names of two of the data's domains; None for all rows, and the negatives of other rows.
+        generator: the network of both G, with twice the channels at its end.
+        discriminator: the network of both D, behind a layer of their own.
+        generator_optimizer: how G steps.
+        discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
+    """
+
+    latent: int = Field(100, ge=1)
+    objective: str = "non-saturating"
+    domains: tuple[str, str] | None = None
+    generator: Choice = Choice(name="auto")
+    discriminator: Choice = Choice(name="auto")
+    generator_optimizer: OptimizerConfig = ADAM
+    discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: Sampling = Sampling()
+
+
+class CoGAN(core.Model):
+    """Creates coupled GANs; labels of the data are not looked at.
+
+    Arguments:
+        config: the model's configuration.
+        space: what one row is.
+        parts: none.
+    """
+
+    config: Config
+    networks: ClassVar[dict[str, tuple[str, Choice]]] = {
+        "generator": ("generator", auto("dcgan")),
+        "discriminator": ("discriminator", auto("dcgan")),
+    }
+
+    def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
+        super().__init__(config, space, parts)
+        self.space = bare = replace(space, classes=0)
+        self.objective = adversarial.objective(config.objective)
+        first, *rest = space.shape
+        double = replace(bare, shape=(2 * first, *rest))
+        self.generator = catalog.network("generator", config.generator, double, auto("dcgan"), latent=config.latent)
+        self.discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
+
+        def entry() -> nn.Module:
+            return nn.Conv2d(first, first, 3, 1, 1) if space.is_image else nn.Linear(first, first)
+
+        self.entries = nn.ModuleList([entry(), entry()])
+        self.latents = (Space((config.latent,)),)
+
+    def draws(self) -> Mapping[str, Draw]:
+        names = self.config.domains
+        return {name: Draw(where=name) for name in names} if names else {"other": Draw()}
+
+    def players(self) -> Sequence[Player]:
+        config = self.config
+        return (
+            Player(
+                name="discriminator",
+                modules=[self.discriminator, self.entries],
+                loss=self.discriminator_loss,
+                optimizer=config.discriminator_optimizer,
+            ),
+            Player(
+                name="generator",
+                modules=[self.generator],
+                loss=self.generator_loss,
+                optimizer=config.generator_optimizer,
+            ),
+        )
+
+    def averaged(self) -> Sequence[nn.Module]:
+        return (self.generator,)
+
+    def discriminator_loss(self, turn: Turn) -> Loss:
+        """Equation 2: one game in each domain."""
+        with torch.no_grad():
+            fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
+        terms, told = {}, []
+        for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
+            real, fake = self.judge(x, k), self.judge(y, k)
+            terms[f"domain {k + 1}"] = self.objective.discriminator(real, fake).mean()
+            told.append((real > fake).float().mean())
+        return Loss(terms, {"told apart": torch.stack(told).mean()})
+
+    def generator_loss(self, turn: Turn) -> Loss:
+        """The same from the other side, both drawings from one z."""
+        fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
+        terms = {}
+        for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
+            fake = real = self.judge(y, k)
+            if self.objective.paired:
+                with torch.no_grad():
+                    real = self.judge(x, k)
+            terms[f"domain {k + 1}"] = self.objective.generator(real, fake).mean()
+        return Loss(terms, {"spread": fakes[0].detach().float().std(0).mean()})
+
+    def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The two drawings of z, ``[B, *space.shape]`` each."""
+        first, second = self.generator(z, None).chunk(2, dim=1)
+        return first, second
+
+    def judge(self, x: Tensor, domain: int) -> Tensor:
+        """The logits of one domain's discriminator, 0 or 1."""
+        logits: Tensor = self.discriminator(self.entries[domain](x), None)
+        return logits
+
+    def _real(self, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Real rows of both domains, which nobody paired."""
+        parts = turn.batch.parts
+        if self.config.domains:
+            return parts[self.config.domains[0]].x, parts[self.config.domains[1]].x
+        return turn.batch.x, -parts["other"].x
+
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        return self.pair(z[0])[0]
+
+    def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.judge(x, 0)
+
+    @torch.no_grad()
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+        """Returns one row for each row of ``noise``, of the domain that ``how`` names."""
+        x = self.pair(noise.fork("z").normal(self.config.latent))[(how or self.config.sampling).domain - 1]
+        return x.clamp(-1.0, 1.0) if self.space.is_image else x
