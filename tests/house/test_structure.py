@@ -23,7 +23,7 @@ ORDER = [
     ["cli", "studio", "lab"],
 ]
 LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
-VERBS = ["cite", "compare", "data", "evaluate", "models", "sample", "train"]
+VERBS = ["cite", "compare", "data", "edit", "evaluate", "models", "sample", "train"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}

@@ -14,8 +14,10 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
-from reverie.maths.classes import named
-from reverie.models.gan import acgan, began, bigan, ebgan, infogan
+from reverie.maths.classes import ambiguity, named
+from reverie.models.gan import acgan, began, bigan, can, cogan, ebgan, gan, infogan, ssgan
+from reverie.nn.label import LabelPlanes
+from reverie.nn.unrolled import ahead
 
 SPACE = Space((3,), classes=4)
 MLP = Choice(name="mlp", options={"width": 16})
@@ -163,3 +165,139 @@ def test_bigan_tells_pairs_apart(unary: bool) -> None:
     r, f = log.score_pair(t.batch.x, log.encoder(t.batch.x, None)), log.score_pair(log.generator(z, None), z)
     expected = (softplus(r[0]) + softplus(-f[0])).mean()
     assert torch.allclose(log.generator_loss(t).terms["adversarial"], expected)
+
+
+def test_veegan_is_a_log_ratio_and_finds_z_again() -> None:
+    torch.manual_seed(0)
+    model = bigan.BiGAN(bigan.Config(latent=5, reconstruction=0.3, encoder=CODER, **PAIR), SPACE, {})
+    t = turn()
+    z = t.noise.fork("z").normal(5)
+    y = model.generator(z, None)
+    terms = model.generator_loss(t).terms
+    assert torch.allclose(terms["adversarial"], -model.score_pair(y, z)[0].mean())
+    assert torch.allclose(terms["reconstruction"], 0.3 * (z - model.encoder(y, None)).pow(2).sum() / (6 * 5))
+    grads = torch.autograd.grad(terms["adversarial"], list(model.encoder.parameters()), allow_unused=True)
+    assert all(g is None for g in grads), "real pairs do not teach E"
+
+
+def test_cgan_sees_labels_as_planes() -> None:
+    x = torch.randn(3, 1, 2, 2)
+    planes = LabelPlanes(2)(x, Condition(label=torch.tensor([1, -1, 0])))
+    assert torch.equal(planes[:, :1], x)
+    assert planes[:, 1:, 1, 0].tolist() == [[0, 1], [0, 0], [1, 0]]
+    assert LabelPlanes(2)(torch.ones(1, 3), None).tolist() == [[1, 1, 1, 0, 0]]
+    torch.manual_seed(0)
+    joined = Choice(name="mlp", options={"width": 16, "label_at": "input"})
+    model = gan.GAN(gan.Config(latent=5, generator=MLP, discriminator=joined), SPACE, {})
+    t = turn()
+    other = Condition(label=(t.batch.condition.label + 1) % 4)
+    assert not torch.equal(model.score(t.batch.x, t.batch.condition), model.score(t.batch.x, other))
+    assert model.discriminator.head.project is None
+
+
+def test_unrolling_goes_through_the_steps_of_d() -> None:
+    """A linear critic w on rows of mean a and b: w_K = w + K eta (a - b), and G at b feels both factors of -w_K b."""
+    critic = torch.nn.Linear(1, 1, bias=False)
+    w, a, eta, steps = float(critic.weight), 2.0, 0.1, 3
+    x, y = torch.full((4, 1), a), torch.full((4, 1), 0.5, requires_grad=True)
+
+    class Score(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.critic = critic
+
+        def forward(self, rows: Tensor, condition: Condition) -> Tensor:
+            return self.critic(rows)[:, 0]
+
+    judge = ahead(Score(), lambda j: j(y, Condition()).mean() - j(x, Condition()).mean(), steps, eta)
+    loss = -judge(y, Condition()).mean()
+    w_k = w + steps * eta * (a - 0.5)
+    assert loss.item() == pytest.approx(-w_k * 0.5)
+    loss.backward()
+    assert y.grad.sum().item() == pytest.approx(-w_k + steps * eta * 0.5)
+    assert float(critic.weight) == w
+    assert critic.weight.grad is None
+    torch.manual_seed(0)
+    plain, looking = (gan.GAN(gan.Config(latent=5, unroll=k, **PAIR), SPACE, {}) for k in (0, 2))
+    looking.load_state_dict(plain.state_dict())
+    t = turn()
+    near = gan.GAN(gan.Config(latent=5, unroll=2, unroll_rate=1e-9, **PAIR), SPACE, {})
+    near.load_state_dict(plain.state_dict())
+    losses = [m.generator_loss(t).terms["adversarial"].item() for m in (plain, near, looking)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[2] > losses[0], "a discriminator that has stepped is harder to fool"
+
+
+def test_ssgan_has_one_class_more_for_generated_rows() -> None:
+    torch.manual_seed(0)
+    model = ssgan.SSGAN(ssgan.Config(latent=5, labels=6, unlabelled=0.4, **PAIR), SPACE, {})
+    t = turn()
+
+    class Rows:
+        space = SPACE
+
+        def first(self, count: int) -> Batch:
+            label = torch.where(torch.arange(count) == 1, -1, t.batch.condition.label[:count])
+            return replace(t.batch, condition=Condition(label=label))
+
+    model.on_start(Rows())
+    assert torch.equal(model.labelled.x[1], t.batch.x[2]), "a row without a label is passed over"
+    assert torch.equal(model.labelled.x[5], t.batch.x[0]), "and the first ones come again"
+    fakes = model.generator(t.noise.fork("z").uniform(5), None)
+
+    def seen(x: Tensor) -> Tensor:  # probabilities of K + 1 classes
+        logits = model.classes(model.discriminator.features(x))
+        return torch.softmax(torch.cat([logits, torch.zeros(len(x), 1)], 1), 1)
+
+    terms = model.discriminator_loss(t).terms
+    assert torch.allclose(terms["real"], -0.4 * torch.log(1 - seen(t.batch.x)[:, 4]).mean(), rtol=1e-5)
+    assert torch.allclose(terms["fake"], -0.4 * torch.log(seen(fakes)[:, 4]).mean(), rtol=1e-5)
+    places = t.noise.fork("labelled").integers(6, 1)[:, 0]
+    x, label = model.labelled.x[places], model.labelled.label[places]
+    p = seen(x)[:, :4]
+    assert torch.allclose(terms["class"], -torch.log(p[torch.arange(6), label] / p.sum(1)).mean(), rtol=1e-5)
+    f, g = model.discriminator.features(t.batch.x).mean(0), model.discriminator.features(fakes).mean(0)
+    assert torch.allclose(model.generator_loss(t).terms["feature-matching"], (f - g).pow(2).mean())
+    assert model.space.classes == 0
+    assert model.data_space.classes == 4
+
+
+def test_can_wants_no_style() -> None:
+    """With equal logits of K styles the ambiguity is log K - (K - 1) log(1 - 1/K); it is least there."""
+    k = 4
+    even = ambiguity(torch.zeros(1, k)).item()
+    assert even == pytest.approx(math.log(k) - (k - 1) * math.log(1 - 1 / k))
+    assert ambiguity(torch.tensor([[0.5, 0.0, 0.0, 0.0]])).item() > even
+    p = torch.softmax(torch.tensor([1.0, 2.0, -1.0]), 0)
+    by_hand = -sum(float(q.log()) / 3 + 2 / 3 * float((1 - q).log()) for q in p)
+    assert ambiguity(torch.tensor([[1.0, 2.0, -1.0]])).item() == pytest.approx(by_hand, rel=1e-5)
+    torch.manual_seed(0)
+    model = can.CAN(can.Config(latent=5, ambiguity=0.5, **PAIR), SPACE, {})
+    t = turn()
+    fakes = model.generator(t.noise.fork("z").normal(5), None)
+    terms = model.generator_loss(t).terms
+    assert torch.allclose(terms["adversarial"], softplus(-model.discriminator(fakes)).mean())
+    styles = model.styles(model.discriminator.features(fakes))
+    assert torch.allclose(terms["ambiguity"], 0.5 * ambiguity(styles).mean())
+    real = model.styles(model.discriminator.features(t.batch.x))
+    assert torch.allclose(model.discriminator_loss(t).terms["style"], F.cross_entropy(real, t.batch.condition.label))
+
+
+def test_cogan_draws_an_idea_twice() -> None:
+    torch.manual_seed(0)
+    model = cogan.CoGAN(cogan.Config(latent=5, **PAIR), SPACE, {})
+    t = turn()
+    other = replace(t.batch, x=KeyedNoise(2, t.batch.ids, "x").normal(3))
+    t = t._replace(batch=replace(t.batch, parts={"other": other}))
+    one, two = model.pair(t.noise.fork("z").normal(5))
+    judge = [lambda x, e=entry: model.discriminator(e(x), None) for entry in model.entries]
+    terms = model.discriminator_loss(t).terms
+    by_hand = [(softplus(-judge[0](t.batch.x)) + softplus(judge[0](one))).mean()]
+    by_hand.append((softplus(-judge[1](-other.x)) + softplus(judge[1](two))).mean())
+    assert torch.allclose(torch.stack(list(terms.values())), torch.stack(by_hand))
+    mine = model.generator_loss(t).terms
+    assert torch.allclose(mine["domain 2"], softplus(-judge[1](two)).mean())
+    noise = KeyedNoise(0, t.batch.ids)
+    first, second = (model.sample(noise, how=cogan.Sampling(domain=k)) for k in (1, 2))
+    assert torch.equal(first, one)
+    assert torch.equal(second, two)

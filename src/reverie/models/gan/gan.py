@@ -269,7 +269,7 @@ class GAN(core.Model):
             fake = judge(y, batch.condition)
             real = fake
             if self.objective.paired:
-                with torch.no_grad():
+                with torch.set_grad_enabled(self.config.unroll > 0):  # real rows' logits move with D's steps alone
                     real = judge(x, batch.condition)
             terms["adversarial"] = weights["adversarial"] * self.objective.generator(real, fake).mean()
         if matched:

@@ -1,0 +1,1 @@
+"""Tools on trained models, by what they can do: interpolation, arithmetic, walks."""

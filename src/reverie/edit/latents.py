@@ -1,0 +1,98 @@
+"""Latents to begin with: drawn by number, so that they can be named again, or those of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reverie.core.capabilities import Decodes, Encodes
+from reverie.core.errors import RequestError
+from reverie.core.model import Model
+from reverie.core.noise import KeyedNoise
+from reverie.data.dataset import Rows
+
+Latents = tuple[Tensor, ...]
+
+
+class Pick(NamedTuple):
+    """A latent by name: the one drawn ``number``-th, or that of the training row ``number``."""
+
+    number: int
+    row: bool = False
+
+
+def read_picks(text: str) -> list[Pick]:
+    """``"3,5"`` names samples, ``"row:3,row:5"`` training rows.
+
+    Raises:
+        RequestError: it cannot be read so.
+    """
+    picks = []
+    for part in text.split(","):
+        name, _, number = part.strip().rpartition(":")
+        if name not in ("", "row") or not number.isdecimal():
+            raise RequestError(f"'{part.strip()}' names no latent: write numbers of samples, as in 3,5, or row:3,row:5")
+        picks.append(Pick(int(number), name == "row"))
+    return picks
+
+
+def decoder(model: Model) -> Decodes:
+    """The model as one that decodes.
+
+    Raises:
+        RequestError: it does not.
+    """
+    found = model.view(Decodes)
+    if found is None:
+        raise RequestError("this model has no latents to edit: it draws its samples in another way")
+    return found
+
+
+def drawn(model: Model, numbers: Sequence[int], seed: int) -> Latents:
+    """Latents by number: standard normal, or uniform where they are discrete; each depends on its number alone."""
+    ids = torch.tensor(list(numbers), device=_device(model))
+    noise = KeyedNoise(seed, ids, "edit")
+    return tuple(
+        noise.fork(f"latent {k}").integers(space.levels, *space.shape)
+        if space.levels
+        else noise.fork(f"latent {k}").normal(*space.shape)
+        for k, space in enumerate(decoder(model).latents)
+    )
+
+
+def picked(model: Model, picks: Sequence[Pick], seed: int, rows: Rows | None) -> Latents:
+    """The latents of picks, ``[N, ...]`` each.
+
+    Raises:
+        RequestError: a row is asked of a model without an encoder, or there is no such row.
+    """
+    found: list[Latents] = []
+    for pick in picks:
+        if not pick.row:
+            found.append(drawn(model, [pick.number], seed))
+            continue
+        encodes = model.view(Encodes)
+        if encodes is None:
+            raise RequestError("this model has no encoder: name samples by number instead of rows")
+        if rows is None or pick.number >= len(rows):
+            raise RequestError(f"there is no training row {pick.number}")
+        x = rows.take(torch.tensor([pick.number]).numpy())[0].to(_device(model))
+        with torch.no_grad():
+            found.append(encodes.encode(x))
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+
+def decoded(model: Model, z: Latents, block: int = 64) -> Tensor:
+    """Rows of latents, on the CPU, clamped to [-1, 1] where they are images."""
+    decodes = decoder(model)
+    with torch.no_grad():
+        parts = [decodes.decode(tuple(p[i : i + block] for p in z)).float().cpu() for i in range(0, len(z[0]), block)]
+    x = torch.cat(parts)
+    return x.clamp(-1.0, 1.0) if model.space.is_image else x
+
+
+def _device(model: Model) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
