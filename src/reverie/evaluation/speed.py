@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.core.device import Precision
 from reverie.core.model import Model
 from reverie.core.sampling import sample
+from reverie.training.flops import Operations
 
 FEW = 4  # samples over which operations are counted
 LEAST = 3  # timings
@@ -99,7 +99,7 @@ def work(model: Model, *, batch: int = 64, how: Any = None) -> Work:
 
     hooks = [module.register_forward_pre_hook(seen) for module in model.averaged()]
     try:
-        with FlopCounterMode(display=False) as counter:
+        with Operations() as counter:
             sample(model, FEW, how=how, batch=FEW, precision="fp32")
     finally:
         for hook in hooks:
@@ -109,7 +109,7 @@ def work(model: Model, *, batch: int = 64, how: Any = None) -> Work:
         sample(model, batch, how=how, batch=batch, precision="fp32")
     weights = sum(x.numel() * x.element_size() for x in (*model.parameters(), *model.buffers()))
     evaluations = max(rows.values(), default=0) / FEW
-    return Work(evaluations, counter.get_total_flops() / FEW, weights + held.most, batch)
+    return Work(evaluations, counter.total / FEW, weights + held.most, batch)
 
 
 class Held(TorchDispatchMode):
