@@ -46,3 +46,16 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "bf16" or (precision == "auto" and has_fast_bf16(device)):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seeds the generators that computations on a device may draw from, as ``torch.manual_seed`` does.
+
+    That function also turns to kinds of devices that are not there, and formats a stack for each: 1 to 3 ms a call,
+    which is a fifth of a small model's step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.core.batch import Batch
-from reverie.core.device import autocast
+from reverie.core.device import autocast, seed_generators
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Loss, Player, Progress, Turn
@@ -132,7 +132,7 @@ class Loop:
             batch = batches[k, m]
             first = int(batch.ids[0])
             # Dropout draws from the global generator: a key in place of its state makes resume exact.
-            torch.manual_seed(zlib.crc32(f"{config.seed}/{player.name}/{first}".encode()))
+            seed_generators(self.device, zlib.crc32(f"{config.seed}/{player.name}/{first}".encode()))
             noise = KeyedNoise(config.seed, batch.ids, f"train/{player.name}")
             with autocast(self.device, config.precision):
                 loss = player.loss(Turn(batch, noise, self.progress, k))

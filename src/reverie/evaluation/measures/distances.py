@@ -82,15 +82,15 @@ def _gaussian(subject: Subject, side: int) -> dict[str, Figure]:
     best = kernel_distance(real.rows[:side], real.stand_in[:side], width=width)
     return {
         "gaussian_mmd": Figure(
-            "Maximum mean discrepancy, Gaussian kernel",
+            "Gaussian MMD",
             around(found.value, found.error, BLOCKS - 1),
-            "The same with a kernel that sees any difference of the two clouds, between 0 and 2.",
+            "The squared maximum mean discrepancy with a kernel that sees any difference of two clouds; 2 at the most.",
             "kernel",
             "lower",
             real=around(best.value, best.error, BLOCKS - 1),
             rows=side,
             recipe=subject.recipe(f"Gaussian MMD², {BLOCKS} blocks", side, f"{side:,} training rows"),
-            note=f"squared and unbiased; sigma = {width:.3g}, the median distance of {WIDTH_ROWS:,} training rows",
+            note=f"unbiased: about 0 for real rows; sigma = {width:.3g}, the median distance of training rows",
         )
     }
 
