@@ -21,7 +21,12 @@ class RequestError(ReverieError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the nearest known name, or lists what is known."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     if close:
-        return f"; did you mean '{close[0]}'?"
+
+        def likeness(other: str) -> tuple[float, int]:
+            # Letters in other places count as much as further letters; of two alike, the one as long.
+            return difflib.SequenceMatcher(None, other, name).ratio(), -abs(len(other) - len(name))
+
+        return f"; did you mean '{max(close, key=likeness)}'?"
     return f"; known: {', '.join(known)}" if known else "; there are none"
