@@ -37,6 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,7 +123,9 @@ def gaussian_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, cova
         covariance_1, covariance_2: symmetric, ``[D, D]``, of any rank.
     """
     root = _factor(covariance_1.double())
-    between = torch.linalg.eigvalsh(root.T @ covariance_2.double() @ root).clamp(min=0.0).sqrt().sum()
+    product = root.T @ covariance_2.double() @ root
+    values = torch.from_numpy(np.linalg.eigvalsh(product.numpy()))  # half the time of torch's on some processors
+    between = values.clamp(min=0.0).sqrt().sum()
     apart = (mean_1.double() - mean_2.double()).square().sum()
     distance = apart + covariance_1.double().trace() + covariance_2.double().trace() - 2.0 * between
     return max(0.0, float(distance))

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,8 +67,10 @@ def squared_mmd(x: Tensor, y: Tensor, width: float | None = None) -> Tensor:
 
     Products are in the rows' own precision, whose errors average out over pairs; sums are in float64.
     """
-    between = _kernel(x, y, width).mean(dtype=torch.float64)
-    return _among(x, width) + _among(y, width) - 2.0 * between
+    # In NumPy from end to end: its threads and torch's, taken in turns, wait for each other.
+    one, two = x.numpy(), y.numpy()
+    between = _kernel(one, two, width).mean(dtype=np.float64)
+    return torch.tensor(_among(one, width) + _among(two, width) - 2.0 * between)
 
 
 def typical_distance(x: Tensor) -> float:
@@ -80,18 +83,24 @@ def typical_distance(x: Tensor) -> float:
     return float(torch.pdist(x.double()).median())
 
 
-def _among(x: Tensor, width: float | None) -> Tensor:
+def _among(x: np.ndarray, width: float | None) -> float:
     """The mean of the kernel over pairs of different rows."""
     k = _kernel(x, x, width)
-    total = k.sum(dtype=torch.float64) - k.diagonal().sum(dtype=torch.float64)
-    return total / (len(x) * (len(x) - 1))
+    total = k.sum(dtype=np.float64) - k.trace(dtype=np.float64)
+    return float(total / (len(x) * (len(x) - 1)))
 
 
-def _kernel(x: Tensor, y: Tensor, width: float | None) -> Tensor:
-    # By NumPy, whose library computes half of a product with its own transpose, and whose threads suit any processor.
-    products = torch.from_numpy(x.numpy() @ y.numpy().T)
+def _kernel(x: np.ndarray, y: np.ndarray, width: float | None) -> np.ndarray:
+    products = x @ y.T  # NumPy's library computes half of a product with its own transpose
     if width is None:
-        k = products.mul_(1.0 / x.shape[1]).add_(1.0)
-        return k.square().mul_(k)
-    square = x.square().sum(1)[:, None] + y.square().sum(1) - 2.0 * products
-    return square.clamp_(min=0.0).mul_(-0.5 / width**2).exp_()
+        products *= 1.0 / x.shape[1]
+        products += 1.0
+        cube = products * products
+        cube *= products
+        return cube
+    products *= -2.0
+    products += np.square(x).sum(1)[:, None]
+    products += np.square(y).sum(1)
+    np.maximum(products, 0.0, out=products)
+    products *= -0.5 / width**2
+    return np.exp(products, out=products)
