@@ -30,7 +30,7 @@ def by_every_pair(real: Tensor, fake: Tensor, k: int) -> list[float]:
 def test_points_on_a_line() -> None:
     # Real balls (k = 1): 0±1, 1±1, 3±2, 10±7. Samples: 0.5 is in the first two; 6 in 10's; 30 in none.
     real, fake = torch.tensor([[0.0], [1.0], [3.0], [10.0]]), torch.tensor([[0.5], [6.0], [30.0]])
-    assert torch.equal(squared_radii(real, 1), torch.tensor([1.0, 1.0, 4.0, 49.0]))
+    assert torch.equal(squared_radii(real, real.mean(0), 1), torch.tensor([1.0, 1.0, 4.0, 49.0]))
     found = coverage(real, fake, k=1)
     assert found.precision.value == pytest.approx(2 / 3)
     assert found.density.value == pytest.approx(3 / 3)

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,15 +84,24 @@ class _Hits:
         return found._replace(high=min(1.0, found.high or value))
 
 
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x|^2 + |y|^2 - 2 x.y, ``[B, M]``, at least 0, in the rows' own precision."""
-    # By NumPy, whose library's product suits any processor; torch's is half as fast on some.
-    products = torch.from_numpy(x.numpy() @ y.numpy().T)
-    found = products.mul_(-2.0).add_(x.square().sum(1)[:, None]).add_(y.square().sum(1))
-    return found.clamp_(min=0.0)
+def squared_distances(x: Tensor, y: Tensor, center: Tensor) -> Tensor:
+    """|x|^2 + |y|^2 - 2 x.y with both about a centre, ``[B, M]``, at least 0, in the rows' own precision.
+
+    Distances do not depend on the centre; about the data's mean the terms that cancel are small.
+    """
+    # In NumPy: its product suits any processor, and its threads and torch's, taken in turns, wait for each other.
+    one, two, middle = x.numpy() - center.numpy(), y.numpy(), center.numpy()
+    found = np.empty((len(one), len(two)), one.dtype)
+    for start in range(0, len(two), BLOCK):  # a copy of a part, never of all
+        part, tile = two[start : start + BLOCK] - middle, found[:, start : start + BLOCK]
+        np.matmul(one, part.T, out=tile)
+        tile *= -2.0
+        tile += np.einsum("ij,ij->i", part, part)
+    found += np.einsum("ij,ij->i", one, one)[:, None]
+    return torch.from_numpy(np.maximum(found, 0.0, out=found))
 
 
-def squared_radii(points: Tensor, k: int) -> Tensor:
+def squared_radii(points: Tensor, center: Tensor, k: int) -> Tensor:
     """The squared distance of each point to its k-th nearest neighbour in its own set, itself left out, ``[N]``.
 
     Each pair is computed once, and serves both.
@@ -100,7 +110,7 @@ def squared_radii(points: Tensor, k: int) -> Tensor:
     for start in range(0, len(points), BLOCK):
         rows = points[start : start + BLOCK]
         stop = start + len(rows)
-        square = squared_distances(rows, points[start:])
+        square = squared_distances(rows, points[start:], center)
         square.diagonal().fill_(torch.inf)
         best[start:stop] = _smallest(best[start:stop], square, k)
         best[stop:] = _smallest(best[stop:], square[:, len(rows) :].T, k)
@@ -126,13 +136,12 @@ def coverage(real: Tensor, samples: Tensor, k: int = 5) -> Coverage:
     """
     if min(len(real), len(samples)) <= k:
         raise RequestError(f"coverage needs more than {k} rows on each side, not {len(real)} and {len(samples)}")
-    center = real.mean(0)  # distances stay; the squares that cancel in float32 become small
-    real, samples = real - center, samples - center
-    real_radii, sample_radii = squared_radii(real, k), squared_radii(samples, k)
+    center = real.mean(0)
+    real_radii, sample_radii = squared_radii(real, center, k), squared_radii(samples, center, k)
     within: list[Tensor] = []
     covered, recalled = _Hits(len(real)), _Hits(len(real))
     for start in range(0, len(samples), BLOCK):
-        square = squared_distances(samples[start : start + BLOCK], real)  # [b, M]
+        square = squared_distances(samples[start : start + BLOCK], real, center)  # [b, M]
         in_real = square < real_radii
         within.append(in_real.sum(1))
         covered.add(in_real, start)

@@ -37,7 +37,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,20 +121,24 @@ def gaussian_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, cova
         mean_1, mean_2: ``[D]``.
         covariance_1, covariance_2: symmetric, ``[D, D]``, of any rank.
     """
-    root = _factor(covariance_1.double())
-    product = root.T @ covariance_2.double() @ root
-    values = torch.from_numpy(np.linalg.eigvalsh(product.numpy()))  # half the time of torch's on some processors
-    between = values.clamp(min=0.0).sqrt().sum()
+    one, two = covariance_1.double(), covariance_2.double()
+    between = _product_values(one, two).clamp(min=0.0).sqrt().sum()
     apart = (mean_1.double() - mean_2.double()).square().sum()
-    distance = apart + covariance_1.double().trace() + covariance_2.double().trace() - 2.0 * between
+    distance = apart + one.trace() + two.trace() - 2.0 * between
     return max(0.0, float(distance))
 
 
-def _factor(covariance: Tensor) -> Tensor:
-    """A matrix ``[D, r]`` whose product with its transpose is the covariance; r is the rank where that is below D."""
-    lower, broken = torch.linalg.cholesky_ex(covariance)  # an eighth of the price of eigenvectors
-    if not broken:
-        return lower
-    values, vectors = torch.linalg.eigh(covariance)
+def _product_values(one: Tensor, two: Tensor) -> Tensor:
+    """The eigenvalues of the product of two covariances ``[D, D]`` that are not 0 by their ranks."""
+    from scipy.linalg import LinAlgError, eigh  # slow to import, and needed here only
+
+    for a, b in ((one, two), (two, one)):
+        try:
+            # L^T A L with B = L L^T: a sixteenth of the price of a general matrix root.
+            return torch.from_numpy(eigh(a.numpy(), b.numpy(), type=2, eigvals_only=True, driver="gv"))
+        except LinAlgError:  # B is not of full rank
+            continue
+    values, vectors = torch.linalg.eigh(one)
     kept = values > 1e-12 * values[-1].clamp(min=1e-300)
-    return vectors[:, kept] * values[kept].sqrt()
+    root = vectors[:, kept] * values[kept].sqrt()  # [D, rank]
+    return torch.linalg.eigvalsh(root.T @ two @ root)
