@@ -200,7 +200,12 @@ def score() -> dict[str, Any]:
 def main() -> None:
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     found |= {"machine": f"{platform.machine()}, {torch.get_num_threads()} threads"}
-    cases = {"others_differ_by": others, "inception_score": score, "kernel": kernel, "frechet_full_rank": lambda: frechet(ROWS)}
+    cases = {
+        "others_differ_by": others,
+        "inception_score": score,
+        "kernel": kernel,
+        "frechet_full_rank": lambda: frechet(ROWS),
+    }
     cases |= {"frechet_rank_deficient": lambda: frechet(1000), "neighbours": neighbours}
     for name in sys.argv[1:] or cases:
         found[name] = cases[name]()

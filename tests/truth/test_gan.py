@@ -124,7 +124,7 @@ def test_dcgan_is_built_as_the_paper_says() -> None:
     digits = dcgan_generator.Network(dcgan_generator.Config(), Space((1, 28, 28)), latent=100)
     assert digits.sizes == [(4, 4), (7, 7), (14, 14), (28, 28)]
 
-    plain = {"norm": False}
+    plain = {"norm": "none"}
     critic = dcgan_discriminator.Network(dcgan_discriminator.Config(width=1, **plain), Space((1, 8, 8)))
     critic.layers[0].weight.data.zero_()
     critic.head.logit.weight.data.fill_(1.0)
@@ -273,7 +273,7 @@ def test_noise_on_what_the_discriminator_sees_falls_to_nothing() -> None:
 def test_spectral_norm_holds_each_layer_at_one() -> None:
     """The product of layers' greatest singular values bounds the slope; torch's own norm, followed for a while."""
     torch.manual_seed(0)
-    config = dcgan_discriminator.Config(width=8, norm=False, spectral=True)
+    config = dcgan_discriminator.Config(width=8, norm="none", spectral=True)
     network = dcgan_discriminator.Network(config, Space((1, 16, 16), classes=3)).train()
     for _ in range(60):
         network(torch.randn(2, 1, 16, 16), Condition(label=torch.tensor([0, 1])))
@@ -325,7 +325,7 @@ def test_orthogonal_start_and_the_term_that_keeps_filters_apart() -> None:
     layer = nn.Linear(2, 2)
     layer.weight.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert overlap(nn.Sequential(layer)).item() == 2 * 11.0**2
-    config = dcgan_discriminator.Config(width=8, norm=False, spectral=True)
+    config = dcgan_discriminator.Config(width=8, norm="none", spectral=True)
     network = dcgan_discriminator.Network(config, Space((1, 16, 16)))
     orthogonal_(network)
     first = network.layers[0].parametrizations.weight.original.flatten(1)

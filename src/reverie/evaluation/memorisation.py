@@ -53,7 +53,9 @@ def memorisation(samples: Tensor, held_out: Tensor) -> Memorisation:
     ours, theirs = samples.double(), held_out.double().sort().values
     found = mannwhitneyu(ours.numpy(), theirs.numpy(), alternative="less")
     below, not_above = (torch.searchsorted(theirs, ours, right=right) for right in (False, True))
-    places = 1.0 - (below + not_above).double() / (2.0 * len(theirs))  # the share of held-out rows that each sample beats
+    places = 1.0 - (below + not_above).double() / (
+        2.0 * len(theirs)
+    )  # the share of held-out rows that each sample beats
     error = float(places.std()) / len(places) ** 0.5 if len(places) > 1 else float("nan")
     share = around(float(places.mean()), error, low=0.0)
     return Memorisation(share._replace(high=None if share.high is None else min(share.high, 1.0)), float(found.pvalue))

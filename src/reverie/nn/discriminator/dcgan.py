@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reverie.core.space import Space
 from reverie.core.strict import Strict
+from reverie.nn.activation import Kind, activate, units
 from reverie.nn.convolution import Convolution
 from reverie.nn.discrimination import Discriminator
 from reverie.nn.label import LabelPlanes
@@ -32,7 +33,8 @@ class Config(Strict):
         width: channels after the first layer; doubled at each halving of the size.
         max_width: the most channels anywhere.
         stop: the side, or the next below, at which halving the image stops; the paper has 4 (64, 32, 16, 8, 4).
-        norm: batch norm, or none.
+        norm: ``batch``, ``layer`` (of each row by itself) or ``none``.
+        activation: ``relu``, leaky with a slope of 0.2, ``tanh`` or ``gated``.
         minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
@@ -42,7 +44,8 @@ class Config(Strict):
     width: int = Field(64, ge=1)
     max_width: int = Field(512, ge=1)
     stop: int = Field(4, ge=1)
-    norm: bool = True
+    norm: Literal["batch", "layer", "none"] = "batch"
+    activation: Kind = "relu"
     minibatch: int = Field(0, ge=0)
     spectral: bool = False
     label: int = Field(32, ge=1)
@@ -66,12 +69,14 @@ class Network(Discriminator):
         steps = max(len(self.sizes) - 1, 1)
         self.stride = stride = 2 if len(self.sizes) > 1 else 1
         widths = [channels + joined, *(min(config.width * 2**i, config.max_width) for i in range(steps))]
+        self.activation = config.activation
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()
         for i in range(steps):
-            norm = config.norm and i > 0
-            self.layers.append(Convolution(widths[i], widths[i + 1], 2 + stride, stride, 1, bias=not norm))
-            self.norms.append(nn.BatchNorm2d(widths[i + 1]) if norm else nn.Identity())
+            normed, given = config.norm != "none" and i > 0, units(config.activation, widths[i + 1])
+            self.layers.append(Convolution(widths[i], given, 2 + stride, stride, 1, bias=not normed))
+            norm = nn.BatchNorm2d(given) if config.norm == "batch" else nn.GroupNorm(1, given)
+            self.norms.append(norm if normed else nn.Identity())
         height, width = self.sizes[-1]
         features = widths[-1] * height * width
         self.feature_count = features + config.minibatch
@@ -87,5 +92,5 @@ class Network(Discriminator):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             # An odd side gets a row or column of zeros, so that halving rounds up.
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)) if self.stride == 2 else x
-            x = F.leaky_relu(norm(layer(x)), 0.2)
+            x = activate(norm(layer(x)), self.activation, 0.2)
         return self.minibatch(x.flatten(1))

@@ -21,11 +21,13 @@ class Config(Strict):
     Arguments:
         width: units of each hidden layer.
         depth: hidden layers.
+        slope: of the leaky ReLU below 0; 0 makes it a ReLU.
         label: the length of a label's vector, which is concatenated to z.
     """
 
     width: int = Field(256, ge=1)
     depth: int = Field(3, ge=1)
+    slope: float = Field(0.2, ge=0.0, lt=1.0)
     label: int = Field(32, ge=1)
 
 
@@ -40,7 +42,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
-        self.space = space
+        self.space, self.slope = space, config.slope
         self.label = LabelVector(space.classes, config.label)
         widths = [latent + self.label.width, *[config.width] * config.depth, space.size]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
@@ -49,6 +51,6 @@ class Network(nn.Module):
         """Returns rows ``[B, *space.shape]`` for z ``[B, latent]``."""
         x = torch.cat([z, self.label(condition, len(z), z.device)], dim=1)
         for layer in self.layers[:-1]:
-            x = F.leaky_relu(layer(x), 0.2)
+            x = F.leaky_relu(layer(x), self.slope)
         x = self.layers[-1](x).float().view(-1, *self.space.shape)
         return torch.tanh(x) if self.space.is_image else x

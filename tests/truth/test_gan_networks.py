@@ -1,0 +1,120 @@
+"""Parts of GANs' networks against values worked out by hand or written out another way."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reverie.core.space import Space
+from reverie.nn.activation import activate
+from reverie.nn.discriminator import dcgan as dcgan_discriminator
+from reverie.nn.discriminator import resnet as resnet_discriminator
+from reverie.nn.gan_residual import GrowBlock, ShrinkBlock
+from reverie.nn.generator import dcgan as dcgan_generator
+from reverie.nn.generator import resnet as resnet_generator
+from reverie.nn.virtual_norm import VirtualBatchNorm
+
+DIGIT = Space((1, 28, 28))
+
+
+def test_virtual_batch_norm_by_hand() -> None:
+    """Reference rows 0, 2 | 4, 6: moments 3 and 14. Row 5, 7: 6 and 37, so that a third of each is (4, 65 / 3)."""
+    x = torch.tensor([[0.0, 2.0], [4.0, 6.0], [5.0, 7.0]]).view(3, 1, 1, 2)
+    layer = VirtualBatchNorm(1, 2)
+    layer.weight.data.fill_(2.0)
+    layer.bias.data.fill_(0.5)
+    y = layer(x).flatten(1)
+    assert torch.allclose(y[2], 2.0 * (x[2].flatten() - 4.0) / (65 / 3 - 16.0) ** 0.5 + 0.5, atol=1e-4)
+    assert torch.allclose(y[:2], 2.0 * (x[:2].flatten(1) - 3.0) / 5.0**0.5 + 0.5, atol=1e-4)
+
+
+def test_rows_under_virtual_batch_norm_do_not_see_each_other() -> None:
+    torch.manual_seed(0)
+    config = dcgan_generator.Config(width=4, norm="virtual", reference=6)
+    network = dcgan_generator.Network(config, Space((1, 28, 28), classes=3), 5).train()
+    z = torch.randn(4, 5)
+    assert torch.allclose(network(z)[:2], network(torch.cat([z[:2], 9.0 * torch.randn(7, 5)]))[:2], atol=1e-5)
+    plain = dcgan_generator.Network(dcgan_generator.Config(width=4), DIGIT, 5).train()
+    assert not torch.allclose(plain(z)[:2], plain(torch.cat([z[:2], 9.0 * torch.randn(7, 5)]))[:2], atol=1e-3)
+
+
+def test_activations_by_hand() -> None:
+    x = torch.tensor([[-1.0, 2.0]])
+    assert activate(x, "relu").tolist() == [[0.0, 2.0]]
+    assert activate(x, "relu", 0.2).tolist() == [[pytest.approx(-0.2), 2.0]]
+    assert activate(x, "tanh").tolist() == [[pytest.approx(-0.761594), pytest.approx(0.964028)]]
+    assert activate(x, "gated").tolist() == [[pytest.approx(-0.761594 * 0.880797)]]
+
+
+@pytest.mark.parametrize("kind", ["tanh", "gated"])
+def test_an_activation_is_everywhere(kind: str) -> None:
+    """tanh and the gate are odd or bounded: without norms, no unit but the output's leaves [-1, 1]."""
+    torch.manual_seed(0)
+    network = dcgan_discriminator.Network(dcgan_discriminator.Config(width=8, norm="none", activation=kind), DIGIT)
+    for layer in network.layers:
+        layer.weight.data.mul_(100.0)
+    assert network.features(torch.randn(3, *DIGIT.shape)).abs().max() <= 1.0
+    seen: list[float] = []
+    config = dcgan_generator.Config(width=8, norm="none", activation=kind)
+    generator = dcgan_generator.Network(config, DIGIT, 5)
+    for layer in generator.layers:
+        layer.weight.data.mul_(100.0)
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0].abs().max())))
+    generator(torch.randn(3, 5))
+    assert len(seen) == 3 and max(seen) <= 1.0
+
+
+def test_layer_norm_in_a_critic_is_of_each_row() -> None:
+    network = dcgan_discriminator.Network(dcgan_discriminator.Config(width=8, norm="layer"), DIGIT).train()
+    x = torch.randn(4, *DIGIT.shape)
+    assert torch.allclose(network(x)[:1], network(x[:1]), atol=1e-5)
+    values: list[torch.Tensor] = []
+    network.norms[1].register_forward_hook(lambda _, __, y: values.append(y))
+    network(x)
+    assert torch.allclose(values[0].flatten(1).mean(1), torch.zeros(4), atol=1e-5)
+    assert torch.allclose(values[0].flatten(1).var(1, unbiased=False), torch.ones(4), atol=0.02)
+
+
+def test_residual_blocks_with_silent_convolutions_are_their_skips() -> None:
+    x = torch.randn(2, 3, 7, 7)
+    shrink, grow = ShrinkBlock(3, 3, True, "none"), GrowBlock(3, 3, (13, 14), True)
+    for block in (shrink, grow):
+        nn.init.zeros_(block.conv_2.weight)
+    assert torch.equal(shrink(x), F.avg_pool2d(x, 2, ceil_mode=True))
+    assert torch.equal(grow(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :13])
+
+
+def test_residual_blocks_written_out() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 6, 6)
+    block = ShrinkBlock(3, 5, True, "none")
+    h = F.conv2d(F.relu(x), block.conv_1.weight, padding=1)
+    h = F.avg_pool2d(F.conv2d(F.relu(h), block.conv_2.weight, padding=1), 2)
+    assert torch.allclose(block(x), F.avg_pool2d(F.conv2d(x, block.skip.weight), 2) + h, atol=1e-5)
+    first = ShrinkBlock(3, 5, False, "none", first=True)
+    h = F.conv2d(F.relu(F.conv2d(x, first.conv_1.weight, padding=1)), first.conv_2.weight, padding=1)
+    assert torch.allclose(first(x), F.conv2d(x, first.skip.weight) + h, atol=1e-5)
+    grow = GrowBlock(3, 5, (12, 12), False)
+    up = nn.Upsample(scale_factor=2)
+    h = F.conv2d(F.relu(F.conv2d(up(F.relu(x)), grow.conv_1.weight, padding=1)), grow.conv_2.weight, padding=1)
+    assert torch.allclose(grow(x), up(F.conv2d(x, grow.skip.weight)) + h, atol=1e-5)
+
+
+def test_seventeen_blocks_make_more_than_101_layers() -> None:
+    for network in (
+        resnet_generator.Network(resnet_generator.Config(width=4, blocks=17), DIGIT, 5),
+        resnet_discriminator.Network(resnet_discriminator.Config(width=4, blocks=17, stop=4), DIGIT),
+    ):
+        deep = [m for m in network.modules() if isinstance(m, nn.Linear) or getattr(m, "kernel_size", 0) == (3, 3)]
+        assert 101 <= len(deep) <= 110
+
+
+def test_the_critic_of_an_odd_size_sees_every_pixel() -> None:
+    """Average pooling halves rounding up: a gradient reaches each corner of 27x29 pixels."""
+    torch.manual_seed(0)
+    space = Space((1, 27, 29))
+    network = resnet_discriminator.Network(resnet_discriminator.Config(width=8), space)
+    x = torch.randn(1, *space.shape, requires_grad=True)
+    network(x).sum().backward()
+    assert (x.grad != 0).all()
+    assert resnet_generator.Network(resnet_generator.Config(width=8), space, 4)(torch.randn(2, 4)).shape[2:] == (27, 29)
