@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 import reverie
+from reverie.core import catalog
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.images import to_pillow
 from reverie.data import DataConfig, open_data
@@ -89,6 +90,8 @@ CASES = {
     "healthy-flow-matching-digits": Case("flow-matching", "digits", 12_000, (), ""),
     "healthy-ddpm-digits": Case("ddpm", "digits", 12_000, (), ""),
 }
+for name in sorted(entry.name for entry in catalog.entries()):
+    CASES.setdefault(f"healthy-{name}-digits", Case(name, "digits", 16_000, (), ""))
 
 
 def few_digits() -> str:

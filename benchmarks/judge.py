@@ -166,7 +166,7 @@ class Court:
             "shares": [round(share, 4) for share in shares.tolist()],
             "smallest_share": float(shares.min()),
             "confident": confident(logits),
-            "coverage": coverage(self.reference, features).coverage,
+            "coverage": coverage(self.reference, features).coverage.value,
         }
         return found | ({"recognised": recognised(logits, labels)} if (labels >= 0).any() else {})
 

@@ -9,6 +9,7 @@ from reverie.core.space import Space
 from reverie.nn.activation import activate
 from reverie.nn.discriminator import dcgan as dcgan_discriminator
 from reverie.nn.discriminator import resnet as resnet_discriminator
+from reverie.nn.fourier import FourierFeatures
 from reverie.nn.gan_residual import GrowBlock, ShrinkBlock
 from reverie.nn.generator import dcgan as dcgan_generator
 from reverie.nn.generator import resnet as resnet_generator
@@ -38,6 +39,15 @@ def test_rows_under_virtual_batch_norm_do_not_see_each_other() -> None:
     assert not torch.allclose(plain(z)[:2], plain(torch.cat([z[:2], 9.0 * torch.randn(7, 5)]))[:2], atol=1e-3)
 
 
+def test_fourier_features_by_hand() -> None:
+    layer = FourierFeatures(2, 1, 1.0)
+    layer.waves.copy_(torch.tensor([[0.5], [0.25]]))
+    x = torch.tensor([[1.0, 2.0], [0.5, 0.0]])  # phases of a whole turn and of a quarter
+    assert torch.allclose(layer(x), torch.tensor([[1.0, 2.0, 1.0, 0.0], [0.5, 0.0, 0.0, 1.0]]), atol=1e-6)
+    torch.manual_seed(0)
+    assert FourierFeatures(1, 20_000, 3.0).waves.std().item() == pytest.approx(3.0, rel=0.02)
+
+
 def test_activations_by_hand() -> None:
     x = torch.tensor([[-1.0, 2.0]])
     assert activate(x, "relu").tolist() == [[0.0, 2.0]]
@@ -61,7 +71,8 @@ def test_an_activation_is_everywhere(kind: str) -> None:
         layer.weight.data.mul_(100.0)
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0].abs().max())))
     generator(torch.randn(3, 5))
-    assert len(seen) == 3 and max(seen) <= 1.0
+    assert len(seen) == 3
+    assert max(seen) <= 1.0
 
 
 def test_layer_norm_in_a_critic_is_of_each_row() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.discrimination import Discriminator
+from reverie.nn.fourier import FourierFeatures
 from reverie.nn.label import LabelPlanes
 from reverie.nn.minibatch import MinibatchFeatures
 from reverie.nn.projection import ProjectedLogit
@@ -24,6 +25,8 @@ class Config(Strict):
     Arguments:
         width: units of each hidden layer.
         depth: hidden layers.
+        waves: how many random waves are added to the coordinates (Fourier features), for fine structure.
+        wave_scale: the standard deviation of their frequencies, in waves per unit.
         minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
         label: the length of a label's vector.
@@ -32,6 +35,8 @@ class Config(Strict):
 
     width: int = Field(256, ge=1)
     depth: int = Field(3, ge=1)
+    waves: int = Field(0, ge=0)
+    wave_scale: float = Field(1.0, gt=0.0)
     minibatch: int = Field(0, ge=0)
     spectral: bool = False
     label: int = Field(32, ge=1)
@@ -50,7 +55,9 @@ class Network(Discriminator):
         super().__init__()
         joined = space.classes if config.label_at == "input" else 0
         self.planes = LabelPlanes(joined) if joined else None
-        widths = [space.size + joined, *[config.width] * config.depth]
+        inputs = space.size + joined
+        self.waves = FourierFeatures(inputs, config.waves, config.wave_scale) if config.waves else nn.Identity()
+        widths = [inputs + 2 * config.waves, *[config.width] * config.depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.feature_count = config.width + config.minibatch
         self.minibatch = MinibatchFeatures(config.width, config.minibatch) if config.minibatch else nn.Identity()
@@ -60,7 +67,7 @@ class Network(Discriminator):
 
     def features(self, x: Tensor) -> Tensor:
         """Returns the last layer's features."""
-        h = x.flatten(1)
+        h = self.waves(x.flatten(1))
         for layer in self.layers:
             h = F.leaky_relu(layer(h), 0.2)
         return self.minibatch(h)
