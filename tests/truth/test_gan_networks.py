@@ -129,3 +129,10 @@ def test_the_critic_of_an_odd_size_sees_every_pixel() -> None:
     network(x).sum().backward()
     assert (x.grad != 0).all()
     assert resnet_generator.Network(resnet_generator.Config(width=8), space, 4)(torch.randn(2, 4)).shape[2:] == (27, 29)
+
+
+@pytest.mark.parametrize("module", [dcgan_generator, dcgan_discriminator])
+def test_norms_of_older_runs_are_read(module: object) -> None:
+    assert [module.Config(norm=norm).norm for norm in (True, False, "none")] == ["batch", "none", "none"]
+    with pytest.raises(ValueError, match="norm"):
+        module.Config(norm="bach")

@@ -1,4 +1,4 @@
-"""``reverie edit``: what lies between samples, and beside them."""
+"""``reverie edit``: what lies between samples and beside them, and what the networks look at."""
 
 from __future__ import annotations
 
@@ -9,23 +9,37 @@ import typer
 
 
 def edit(
-    run: Annotated[Path, typer.Argument(help="A run folder, of a model with latents.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, of a model with latents; for features, with a critic.")],
     tool: Annotated[
-        Literal["picks", "interpolate", "arithmetic", "walk"],
-        typer.Argument(help="picks shows samples by number; the others use those numbers."),
+        Literal["picks", "interpolate", "arithmetic", "walk", "features", "filters"],
+        typer.Argument(
+            help="picks shows samples by number, which interpolate and arithmetic use. features: what a critic "
+            "looks at, and below what an untrained one does. filters: images without what draws the inside of --box."
+        ),
     ],
     plus: Annotated[str | None, typer.Option(help="arithmetic: samples to take from, as in 3,5 or row:3.")] = None,
     minus: Annotated[str | None, typer.Option(help="arithmetic: samples without what is wanted of --plus.")] = None,
     to: Annotated[str | None, typer.Option(help="arithmetic: samples to give it to. interpolate: the ends.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="interpolate: the beginnings.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many picks, strips or walks.")] = 8,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--count",
+            min=1,
+            help="How many picks, strips, walks or images (8), or features (6).",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Images a strip; frames from stop to stop.")] = 9,
     path: Annotated[Literal["spherical", "linear"], typer.Option(help="Of interpolate.")] = "spherical",
-    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    box: Annotated[str | None, typer.Option(help="filters: x0,y0,x1,y1 in pixels, as in 8,8,20,20.")] = None,
+    share: Annotated[float, typer.Option(help="filters: the share dropped of those that draw the box.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the samples; of features, of the untrained critic.")] = 0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="A .png; for a walk a .gif or .webp.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
-    """Move through a model's latents: strips between samples, arithmetic, walks.
+    """Move through a model's latents (strips, arithmetic, walks), and see what its networks look at and draw with.
 
     [bold]reverie edit runs/dcgan-digits picks -n 64[/bold]
 
@@ -34,22 +48,23 @@ def edit(
     [bold]reverie edit runs/vae-digits arithmetic --plus row:3 --minus row:8 --to 12[/bold]
 
     [bold]reverie edit runs/dcgan-digits walk -n 9 -o walk.gif[/bold]
-    """
-    from reverie.edit.draw import draw  # brings torch
 
-    print(
-        draw(
-            run,
-            tool,
-            plus=plus,
-            minus=minus,
-            to=to,
-            start=start,
-            count=count,
-            steps=steps,
-            path=path,
-            seed=seed,
-            out=out,
-            device=device,
-        )
+    [bold]reverie edit runs/dcgan-digits features[/bold]
+
+    [bold]reverie edit runs/dcgan-digits filters --box 8,8,20,20[/bold]
+    """
+    from reverie.edit.draw import Asked, draw  # brings torch
+
+    asked = Asked(
+        plus=plus,
+        minus=minus,
+        to=to,
+        start=start,
+        count=count,
+        steps=steps,
+        path=path,
+        box=box,
+        share=share,
+        seed=seed,
     )
+    print(draw(run, tool, asked, out=out, device=device))

@@ -1,10 +1,14 @@
-"""What ``reverie edit`` writes: a run's latents by name, one of the tools, a file."""
+"""What ``reverie edit`` writes: a run's model, one of the tools, a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from reverie.core.errors import RequestError
@@ -12,47 +16,71 @@ from reverie.core.images import save_grid
 from reverie.core.model import Model
 from reverie.core.run import Run
 from reverie.data.config import DataConfig
-from reverie.data.dataset import open_data
+from reverie.data.dataset import Rows, open_data
 from reverie.edit.arithmetic import arithmetic
+from reverie.edit.filters import filters, read_box
+from reverie.edit.guided import Critic, portraits
 from reverie.edit.interpolate import interpolate
 from reverie.edit.latents import Latents, decoded, decoder, drawn, picked, read_picks
 from reverie.edit.walk import KINDS, save_animation, walk
-from reverie.training.build import load
+from reverie.training.build import build, load, load_parts, read_model_header, resolve
 
-TOOLS = ("picks", "interpolate", "arithmetic", "walk")
+LOOKED_THROUGH = 1000
+"""Training rows among which a feature's are searched."""
 
 
-def draw(
-    run: str | Path,
-    tool: str,
-    *,
-    plus: str | None = None,
-    minus: str | None = None,
-    to: str | None = None,
-    start: str | None = None,
-    count: int = 8,
-    steps: int = 9,
-    path: str = "spherical",
-    seed: int = 0,
-    out: Path | None = None,
-    device: str = "auto",
-) -> Path:
-    """Writes a picture or an animation of a run's latents.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a tool; each reads what concerns it.
 
     Latents are named as in ``3,5`` (samples by number, as the tool ``picks`` shows them, eight a row) or ``row:3``
     (training rows, of a model with an encoder).
 
     Arguments:
-        run: a run folder.
-        tool: ``picks``, ``interpolate``, ``arithmetic`` or ``walk``.
         plus: of arithmetic, a.
         minus: of arithmetic, b.
         to: of arithmetic, c; of interpolation, the ends.
         start: of interpolation, the beginnings.
-        count: picks, strips or walks, where they are not named.
+        count: picks, strips, walks or images, where they are not named, or features; None for 8, and 6 features.
         steps: images a strip, or frames from stop to stop.
         path: of interpolation, ``spherical`` or ``linear``.
-        seed: of the samples.
+        box: of filters, x0,y0,x1,y1 in pixels.
+        share: of filters, how much of those that draw the box is dropped.
+        seed: of the samples; of features, of the weights of the random network.
+    """
+
+    plus: str | None = None
+    minus: str | None = None
+    to: str | None = None
+    start: str | None = None
+    count: int | None = None
+    steps: int = 9
+    path: str = "spherical"
+    box: str | None = None
+    share: float = 1.0
+    seed: int = 0
+
+    @property
+    def number(self) -> int:
+        return 8 if self.count is None else self.count
+
+
+class Sheet(NamedTuple):
+    """Images, and how many stand in a row."""
+
+    x: Tensor
+    columns: int
+
+
+def draw(
+    run: str | Path, tool: str, asked: Asked | None = None, *, out: Path | None = None, device: str = "auto"
+) -> Path:
+    """Writes a picture or an animation of what a run's model has learned.
+
+    Arguments:
+        run: a run folder.
+        tool: ``walk``, or a name in ``SHEETS``.
+        asked: what is asked of the tool; the defaults where None.
         out: the file; named after the tool where None.
         device: where to compute.
 
@@ -60,12 +88,15 @@ def draw(
         The file.
 
     Raises:
-        RequestError: the model has no latents or no images, or what is asked for does not fit together.
+        RequestError: the model has not what the tool looks at, or what is asked for does not fit together.
     """
-    if tool not in TOOLS:
-        raise RequestError(f"no tool '{tool}'; known: {', '.join(TOOLS)}")
+    tools = (*SHEETS, "walk")
+    if tool not in tools:
+        raise RequestError(f"no tool '{tool}'; known: {', '.join(tools)}")
+    asked = asked or Asked()
     model = load(run, device)
-    decoder(model)
+    if tool != "features":
+        decoder(model)
     if not model.space.is_image:
         raise RequestError("edit draws images; this model's rows are points")
     out = out or Path(f"{tool}.{'gif' if tool == 'walk' else 'png'}")
@@ -74,48 +105,80 @@ def draw(
         raise RequestError(f"{out.name}: {tool} writes a {' or a '.join(kinds)} file")
     scale = max(1, 64 // max(model.space.shape[1:]) + 1)  # how many pixels wide a pixel is shown
     if tool == "walk":
-        save_animation(walk(model, steps=steps, walkers=count, seed=seed), out, scale)
-    elif tool == "picks":
-        save_grid(decoded(model, drawn(model, range(count), seed)), out, 8, scale)
+        save_animation(walk(model, steps=asked.steps, walkers=asked.number, seed=asked.seed), out, scale)
     else:
-        x, columns = _strips_or_sum(_picker(run, model, seed), model, tool, plus, minus, to, start, count, steps, path)
-        save_grid(x, out, columns, scale)
+        sheet = SHEETS[tool](Run.open(run), model, asked)
+        save_grid(sheet.x, out, sheet.columns, scale)
     return out
 
 
-def _strips_or_sum(
-    pick: Callable[[str], Latents],
-    model: Model,
-    tool: str,
-    plus: str | None,
-    minus: str | None,
-    to: str | None,
-    start: str | None,
-    count: int,
-    steps: int,
-    path: str,
-) -> tuple[Tensor, int]:
-    """Images, and how many stand in a row."""
-    if tool == "interpolate":
-        one, two = pick(start or _numbers(0, count)), pick(to or _numbers(count, 2 * count))
-        if len(one[0]) != len(two[0]):
-            raise RequestError(f"{len(one[0])} beginnings and {len(two[0])} ends: name as many of both")
-        return interpolate(model, one, two, steps=steps, path=path), steps
-    if not (plus and minus and to):
+def _picks(run: Run, model: Model, asked: Asked) -> Sheet:
+    return Sheet(decoded(model, drawn(model, range(asked.number), asked.seed)), 8)
+
+
+def _interpolate(run: Run, model: Model, asked: Asked) -> Sheet:
+    count = asked.number
+    one = _named(run, model, asked.start or _numbers(0, count), asked.seed)
+    two = _named(run, model, asked.to or _numbers(count, 2 * count), asked.seed)
+    if len(one[0]) != len(two[0]):
+        raise RequestError(f"{len(one[0])} beginnings and {len(two[0])} ends: name as many of both")
+    return Sheet(interpolate(model, one, two, steps=asked.steps, path=asked.path), asked.steps)
+
+
+def _arithmetic(run: Run, model: Model, asked: Asked) -> Sheet:
+    if not (asked.plus and asked.minus and asked.to):
         raise RequestError("arithmetic needs --plus, --minus and --to, numbers of samples as `picks` shows them")
-    return arithmetic(model, pick(plus), pick(minus), pick(to)), 4
+    a, b, c = (_named(run, model, text, asked.seed) for text in (asked.plus, asked.minus, asked.to))
+    return Sheet(arithmetic(model, a, b, c), 4)
 
 
-def _picker(run: str | Path, model: Model, seed: int) -> Callable[[str], Latents]:
+def _features(run: Run, model: Model, asked: Asked) -> Sheet:
+    """Features of the trained critic, and below them those of one with fresh weights."""
+    count = 6 if asked.count is None else asked.count
+    trained = Critic(model)
+    device = next(model.parameters()).device
+    untrained = Critic(_untrained(run, asked.seed).to(device))
+    rows = _training_rows(run)
+    # Evenly spread, since some sources come sorted.
+    places = np.unique(np.linspace(0, len(rows) - 1, LOOKED_THROUGH).round().astype(np.int64))
+    some, condition = rows.take(places[::4])
+    untrained.settle(some.to(device), condition.to(device))
+    x, condition = rows.take(places)
+    x, condition = x.to(device), condition.to(device)
+    return Sheet(torch.cat([portraits(critic, x, condition, count) for critic in (trained, untrained)]).cpu(), count)
+
+
+def _filters(run: Run, model: Model, asked: Asked) -> Sheet:
+    if not asked.box:
+        raise RequestError("filters needs --box, x0,y0,x1,y1 in pixels, as in 8,8,20,20")
+    box = read_box(asked.box, model.space.shape)
+    return Sheet(filters(model, box, asked.share, asked.number, asked.seed), asked.number)
+
+
+SHEETS: dict[str, Callable[[Run, Model, Asked], Sheet]] = {
+    "picks": _picks,
+    "interpolate": _interpolate,
+    "arithmetic": _arithmetic,
+    "features": _features,
+    "filters": _filters,
+}
+
+
+def _named(run: Run, model: Model, text: str, seed: int) -> Latents:
     """From text such as ``3,row:5`` to latents; the data are opened where a row is asked for."""
+    picks = read_picks(text)
+    return picked(model, picks, seed, _training_rows(run) if any(pick.row for pick in picks) else None)
 
-    def pick(text: str) -> Latents:
-        picks = read_picks(text)
-        asked = any(pick.row for pick in picks)
-        rows = open_data(DataConfig.read(Run.open(run).recipe.data, "data")).train if asked else None
-        return picked(model, picks, seed, rows)
 
-    return pick
+def _training_rows(run: Run) -> Rows:
+    return open_data(DataConfig.read(run.recipe.data, "data")).train
+
+
+def _untrained(run: Run, seed: int) -> Model:
+    """The run's model before its training."""
+    recipe, space, _ = read_model_header(run.model_file)
+    resolved, config = resolve(recipe, space)
+    return build(resolved, config, space, load_parts(run.parts, recipe), seed).eval().requires_grad_(False)
 
 
 def _numbers(start: int, stop: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from reverie.core.space import Space
@@ -50,6 +50,11 @@ class Config(Strict):
     spectral: bool = False
     label: int = Field(32, ge=1)
     label_at: Literal["head", "input"] = "head"
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _by_name(cls, norm: object) -> object:
+        return ("batch" if norm else "none") if isinstance(norm, bool) else norm  # of runs before it had names
 
 
 class Network(Discriminator):

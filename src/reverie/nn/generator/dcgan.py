@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from reverie.core.batch import Condition
@@ -45,6 +45,11 @@ class Config(Strict):
     reference: int = Field(32, ge=2)
     activation: Kind = "relu"
     label: int = Field(32, ge=1)
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _by_name(cls, norm: object) -> object:
+        return ("batch" if norm else "none") if isinstance(norm, bool) else norm  # of runs before it had names
 
 
 class Network(nn.Module):
