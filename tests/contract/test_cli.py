@@ -35,10 +35,12 @@ def reverie(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["train", "dcgan", "--time", "1m", "--steps", "3"], "give one budget, not time and steps"),
         (["train", "dcgan", "--data", "nowhere"], "no data 'nowhere'"),
         (["train", "dcgan", "--device", "tpu"], "no device 'tpu' here"),
-        (["train", "dcgan", "model.generator=resnet"], "no generator network 'resnet'"),
+        (["train", "dcgan", "model.generator=unet"], "no generator network 'unet'"),
         (["train", "dcgan", "model.objective=hinges"], "did you mean 'hinge'?"),
         (["train", "vae", "model.sampling.temperature=.inf"], "should be a finite number"),
         (["train", "dcgan", "teacher=run:nowhere"], "no run at nowhere"),
+        (["train", "dcgan", "model.latent=0"], "model.latent = 0"),
+        (["train", "dcgan", "train.batch=1"], "batch norm compares the rows of a step"),
         (["train", "missing.yaml"], "cannot read missing.yaml"),
         (["sample", "nowhere"], "no run at nowhere"),
         (["evaluate", "nowhere"], "no run at nowhere"),
@@ -55,6 +57,30 @@ def test_wrong_requests(
     assert message in said
     assert said.count("\n") <= 2
     assert "Traceback" not in said
+
+
+def test_gans_on_data_that_do_not_suit_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """One class for a conditional GAN; ten images; grey ones for a colour recipe; a label outside the classes."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for folder, count, shape in (("one/cat", 12, (16, 16, 3)), ("two/a", 6, (16, 16)), ("two/b", 6, (16, 16))):
+        Path(folder).mkdir(parents=True)
+        for k in range(count):
+            Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8)).save(f"{folder}/{k}.png")
+    for recipe in ("cgan", "acgan"):
+        assert reverie(monkeypatch, "train", recipe, "--data", "one", "--out", recipe, *SMALL) == 2
+        assert "one has no labels: a subfolder a class gives them, two or more" in capsys.readouterr().err
+    small = ["model.generator.width=4", "model.discriminator.width=4", "data.channels=3"]
+    options = [option for option in SMALL if option != "-q"]
+    assert reverie(monkeypatch, "train", "cgan", "--data", "two", "--out", "run", *options, *small) == 0
+    assert "rows are few" in capsys.readouterr().err
+    assert reverie(monkeypatch, "sample", "run", "-n", "2", "-o", "x.png") == 0
+    assert Image.open("x.png").mode == "RGB"
+    capsys.readouterr()
+    assert reverie(monkeypatch, "sample", "run", "-n", "2", "--label", "2", "-o", "x.png") == 2
+    assert "this model's labels are 0 to 1" in capsys.readouterr().err
 
 
 def test_a_recipe_cannot_name_code(

@@ -20,6 +20,8 @@ from reverie.data.pool import Pool, Skipped
 from reverie.data.sources import find_source
 from reverie.data.split import digest, is_held_out
 
+FEW = 100  # training rows, below which a user is told that they are few
+
 
 class Rows:
     """Some rows of a data set, in a fixed order.
@@ -203,7 +205,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
         config=resolved,
         hash=digest(key.encode()).hex(),
         classes=facts.classes,
-        notes=(*notes, *pool.notes, label_note, rows_note, *_skipped_note(pool)),
+        notes=(*notes, *pool.notes, label_note, rows_note, *_few_note(train), *_skipped_note(pool)),
         train=train,
         held_out=held_out,
         pool=pool,
@@ -215,7 +217,9 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
     """Whether rows are conditioned on labels, and the configuration that says so."""
     facts = pool.facts
     if config.condition == "label" and not facts.classes:
-        raise RequestError(f"{config.source} has no labels; use data.condition=none, or one subfolder a class")
+        raise RequestError(
+            f"{config.source} has no labels: a subfolder a class gives them, two or more; or use data.condition=none"
+        )
     wanted = {"label": True, "none": False, "auto": bool(facts.classes) and not facts.modes}[config.condition]
     return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
 
@@ -228,6 +232,12 @@ def _sides(pool: Pool, config: DataConfig) -> tuple[np.ndarray, str]:
     if held.all():
         return np.zeros_like(held), "none: there are too few rows"
     return held, "by content"
+
+
+def _few_note(train: Rows) -> tuple[str, ...]:
+    if len(train) >= FEW:
+        return ()
+    return (f"{len(train)} rows are few: expect a model to repeat them; a GAN is helped by model.augment={{}}",)
 
 
 def _skipped_note(pool: Pool) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reverie.core.batch import Batch
 from reverie.core.device import autocast, seed_generators
+from reverie.core.errors import RequestError
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Loss, Player, Progress, Turn
@@ -79,6 +81,10 @@ class Loop:
         self.average = Average(model.averaged(), config.average.half_life, config.batch)
         self.progress = Progress()
         self.micro = config.batch // (config.accumulate * ranks.world)
+        if self.micro < 2 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+            raise RequestError(
+                "batch norm compares the rows of a step, here one: raise train.batch, or leave the norm out"
+            )
 
     def play_round(self) -> dict[str, Tensor]:
         """Plays one round and moves ``progress`` on, its fraction apart (the budget knows that).
