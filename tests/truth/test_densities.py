@@ -88,3 +88,15 @@ def test_bits_per_dim_of_known_codes() -> None:
     assert densities.bits_per_dim(torch.tensor(density + 784 * densities.log_bin(256)), 784).item() == pytest.approx(
         8.0
     )
+
+
+@pytest.mark.parametrize("scale", [0.002, 0.05, 0.6, 5.0])
+def test_the_mean_of_a_cut_logistic_is_that_of_its_levels(scale: float) -> None:
+    depth = 256
+    levels = torch.linspace(-1.0, 1.0, depth, dtype=torch.float64)
+    mean = torch.tensor([-9.0, -1.2, -0.9, 0.0, 0.35, 1.4], dtype=torch.float64)
+    log_scale = torch.full_like(mean, math.log(scale))
+    p = densities.discretised_logistic_log_prob(levels[:, None], mean, log_scale, depth).exp()
+    assert torch.allclose(p.sum(0), torch.ones_like(mean))
+    tolerance = 1.0 / (depth - 1) if scale < 0.01 else 1e-4
+    assert torch.allclose(densities.cut_logistic_mean(mean, log_scale), (levels[:, None] * p).sum(0), atol=tolerance)

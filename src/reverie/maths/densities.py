@@ -70,6 +70,18 @@ def discretised_logistic_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor, de
     return torch.where(x <= half - 1.0, below, torch.where(x >= 1.0 - half, above, inside))
 
 
+def cut_logistic_mean(mean: Tensor, log_scale: Tensor) -> Tensor:
+    r"""The mean of a logistic variable cut to [-1, 1], which differs from its own mean where a tail lies outside.
+
+    .. math:: E[\min(\max(X, -1), 1)] = -1 + \int_{-1}^1 P(X > t)\, dt = -1 + s\, \Big(\mathrm{softplus}\,
+        \frac{\mu + 1}{s} - \mathrm{softplus}\, \frac{\mu - 1}{s}\Big)
+
+    It is the mean of the levels of ``discretised_logistic_log_prob``, to less than half a bin.
+    """
+    scale = torch.exp(log_scale)
+    return scale * (F.softplus((mean + 1.0) / scale) - F.softplus((mean - 1.0) / scale)) - 1.0
+
+
 def logistic_quantile(u: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     """The value below which a logistic variable falls with probability ``u`` in (0, 1): samples from uniforms."""
     return mean + torch.exp(log_scale) * (torch.log(u) - torch.log1p(-u))

@@ -179,6 +179,8 @@ class VAE(core.Model):
         if self.kind == "bernoulli":
             return 2.0 * torch.sigmoid(parameters[:, 0]) - 1.0
         mean = parameters[:, 0]
+        if self.kind == "logistic":
+            return densities.cut_logistic_mean(mean, parameters[:, 1].clamp(*LOG_SIGMA))
         return mean.clamp(-1.0, 1.0) if self.space.is_image else mean
 
     def _draw(self, parameters: Tensor, noise: Noise) -> Tensor:
