@@ -90,8 +90,12 @@ def test_runs_that_differ_are_warned_about(tmp_path: Path) -> None:
         made = reverie.train("vae", source, out=tmp_path / source, images=64, changes={"train.batch": 32}, quiet=True)
         runs.append(made.folder)
     found = reverie.compare(runs=runs, samples=128, out=tmp_path / "both", cache=tmp_path, say=lambda line: None)
-    assert any("Fréchet distance" in warning and "data " in warning for warning in found["warnings"])
-    assert 'class="warning"' in write_comparison(tmp_path / "both").read_text(encoding="utf-8")
+    (warning,) = found["warnings"]
+    assert "different data (ring, grid)" in warning
+    page = write_comparison(tmp_path / "both").read_text(encoding="utf-8")
+    assert 'class="warning"' in page
+    distances = page[page.index("How far is") : page.index("What training cost")]
+    assert 'class="best"' not in distances[: distances.index("</table>")]
 
 
 def test_a_budget_of_flops_becomes_images(tmp_path: Path) -> None:
@@ -131,9 +135,52 @@ def test_requests_that_cannot_be_met(more: dict[str, Any], message: str, tmp_pat
 
 
 def test_another_comparison_needs_another_folder(tmp_path: Path) -> None:
-    (tmp_path / "comparison.json").write_text(json.dumps({"settings": {"data": "moons"}, "rows": []}))
-    with pytest.raises(RequestError, match="another --out"):
+    there = {"settings": {"data": "moons", "budget": {"time": None, "images": 9}}, "rows": [{"report": {"data": {}}}]}
+    (tmp_path / "comparison.json").write_text(json.dumps(there))
+    with pytest.raises(RequestError, match="whose data is moons; give another --out"):
         run(tmp_path, "vae")
+    there["settings"]["data"] = "ring"
+    (tmp_path / "comparison.json").write_text(json.dumps(there))
+    with pytest.raises(RequestError, match="whose budget is images 9"):
+        run(tmp_path, "vae")
+
+
+def test_what_no_model_can_do_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    for more, message in (
+        ({"images": None, "time": "-5s"}, "--time"),
+        ({"images": None, "time": "abc"}, "not a duration"),
+        ({"changes": ["model.nonsense=3"]}, "unknown key 'model.nonsense'"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            run(out, "vae", **more)
+    with pytest.raises(RequestError, match="no run at"):
+        reverie.compare(runs=[tmp_path / "none"], out=out)
+    with pytest.raises(RequestError, match="trained already"):
+        reverie.compare(runs=[tmp_path / "none"], out=out, time="5s")
+    assert not out.exists()
+
+
+def test_a_comparison_without_a_figure_may_be_replaced_and_runs_may_join(tmp_path: Path) -> None:
+    module._settle(tmp_path, {"data": "ring"})
+    file = tmp_path / "comparison.json"
+    file.write_text(json.dumps({"settings": {"data": "moons"}, "rows": [{"report": {}}]}))
+    module._settle(tmp_path, {"data": "ring"})
+    file.write_text(json.dumps({"settings": {"data": None, "runs": ["a"]}, "rows": [{"report": {"data": {}}}]}))
+    module._settle(tmp_path, {"data": None, "runs": ["b", "a"]})
+    with pytest.raises(RequestError, match="whose runs is a; give"):
+        module._settle(tmp_path, {"data": None, "runs": ["b"]})
+
+
+def test_a_damaged_report_is_measured_again(tmp_path: Path) -> None:
+    first = run(tmp_path, "vae")
+    report = Run(first["rows"][0]["run"]).report / "report.json"
+    report.write_text("{")
+    said: list[str] = []
+    again = run(tmp_path, "vae", said=said)
+    assert said == ["vae, seed 0: measuring"]
+    values = [found["rows"][0]["report"]["figures"]["frechet_distance"]["value"] for found in (first, again)]
+    assert values[0] == values[1]
 
 
 def test_pareto_front_by_hand() -> None:
@@ -143,9 +190,10 @@ def test_pareto_front_by_hand() -> None:
     assert pareto_front(points, ("lower", "higher")) == [0]
 
 
-def entry(model: str, *values: tuple[float, float, float]) -> Entry:
+def entry(model: str, *values: tuple[float, float, float], recipe: str = "r", better: str = "lower") -> Entry:
     def row(value: float, low: float, high: float) -> dict[str, Any]:
-        figure = {"value": value, "low": low, "high": high, "better": "lower", "unit": "", "real": None}
+        figure = {"value": value, "low": low, "high": high, "better": better, "unit": "", "real": None}
+        figure["recipe"] = recipe
         return {"report": {"figures": {"d": figure}}, "model": model}
 
     return Entry(model, 0, [row(*v) for v in values])
@@ -157,6 +205,9 @@ def test_the_best_is_marked_where_intervals_lie_apart() -> None:
     # A second seed of training that reaches the other model's interval takes the mark away.
     assert best([entry("a", (1, 0.9, 1.1), (1.7, 1.6, 1.8)), entry("b", (2, 1.5, 2.5))], "d") is None
     assert best([entry("a", (1, 0.9, 1.1))], "d") is None
+    # Of another recipe, or capped in one of them: nobody is the best.
+    assert best([entry("a", (1, 0.9, 1.1)), entry("b", (2, 1.5, 2.5), recipe="s")], "d") is None
+    assert best([entry("a", (1, 0.9, 1.1)), entry("b", (2, 1.5, 2.5), better="")], "d") is None
     assert entry("a", (1, 0.9, 1.1), (2, 1.9, 2.1)).mean("d") == 1.5
 
 

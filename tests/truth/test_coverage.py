@@ -74,6 +74,17 @@ def test_the_variance_of_a_share_by_hand() -> None:
     assert hits.share(4) == around(4 / 5, variance**0.5, 2, low=0.0)._replace(high=1.0)
 
 
+def test_nothing_reached_is_not_known_to_be_nothing() -> None:
+    """No sample near any real row: Wilson's upper end for 0 of 40, as for the precision."""
+    real, far = torch.randn(60, 3), torch.randn(40, 3) * 0.01 + 100.0
+    found = coverage(real, far)
+    end = 1.96**2 / (40 + 1.96**2)
+    for name in ("precision", "recall", "density", "coverage"):
+        estimate = getattr(found, name)
+        assert (estimate.value, estimate.low) == (0.0, 0.0), name
+        assert estimate.high == pytest.approx(end, rel=1e-3), name
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(RequestError, match="more than 5"):
         coverage(torch.randn(5, 2), torch.randn(50, 2))

@@ -44,6 +44,8 @@ def test_mode_collapse_needs_two_checkups() -> None:
     assert found(game(), {"diversity": [0.9, 0.39, 0.38]}) == ["mode collapse"]
     assert found(game(), {"diversity": [0.9, 0.41, 0.1]}) == []
     assert found(game(), {"diversity": [0.1]}, fraction=0.1) == []
+    assert found(game(), {"diversity": [0.1], "active latents": [0.0]}, rounds=49) == []  # too young to tell
+    assert found(game(), {"diversity": [0.1]}, rounds=50) == ["mode collapse"]
 
 
 def test_discriminators_too_strong_and_too_weak() -> None:

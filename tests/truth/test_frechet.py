@@ -121,3 +121,15 @@ def test_a_hundred_samples_are_too_few_by_the_known_amount() -> None:
     assert found.mean().item() == pytest.approx(expected, rel=0.03)
     limits = torch.tensor([frechet_estimate(real, Moments(size).add(x), x).limit.value for x in draws])
     assert abs(limits.mean().item()) < 0.05 * expected
+
+
+def test_intervals_hold_in_the_plane_where_samples_are_the_data() -> None:
+    """Where influences vanish, and by chance say less than the means scatter: 300 repeats of a perfect model."""
+    generator = torch.Generator().manual_seed(3)
+    real = Moments(2)
+    real.count, real.mean, real.scatter = 2, torch.zeros(2, dtype=F64), torch.eye(2, dtype=F64)
+    draws = torch.randn(300, 400, 2, generator=generator, dtype=F64)
+    found = [frechet_estimate(real, Moments(2).add(x), x) for x in draws]
+    assert 0.9 <= sum(f.limit.low <= 0.0 <= f.limit.high for f in found) / 300 <= 0.99
+    mean = sum(f.distance.value for f in found) / 300
+    assert sum(f.distance.low <= mean <= f.distance.high for f in found) / 300 >= 0.9

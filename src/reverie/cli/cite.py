@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Annotated
 
@@ -17,6 +18,9 @@ def cite(run: Annotated[str, typer.Argument(help="A run folder, or a recipe's na
     folder = Run(run)
     entry = read_entry(folder.recipe_file) if folder.recipe_file.is_file() else find(run)
     report = folder.report / "report.json"
-    figures = json.loads(report.read_text(encoding="utf-8"))["figures"] if report.is_file() else {}
+    figures = {}
+    if report.is_file():
+        with contextlib.suppress(ValueError, KeyError):  # damaged: the model's own papers are told all the same
+            figures = json.loads(report.read_text(encoding="utf-8"))["figures"]
     for paper in [*entry.papers, *papers_of(figures)]:
         print(bibtex(paper))

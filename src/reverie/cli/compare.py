@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import reverie
+from reverie.core.errors import ReverieError
 from reverie.evaluation.figure import readable
 
 SHOWN = ("frechet_distance", "coverage", "precision", "recognised", "bits_per_dim", "images_per_second")
@@ -60,14 +61,20 @@ def compare(
     for row in found["rows"]:
         figures = _figures(row)
         cells = [" ".join(readable(figures[n]["value"], figures[n]["unit"])) if n in figures else "" for n in columns]
-        table.add_row(f"{row['model']} {row['seed']}", *cells)
+        table.add_row(_name(row, bool(runs)), *cells)
     Console().print(table)
     for row in found["rows"]:
         if row["error"]:
-            notes.print(f"{row['model']} {row['seed']}: {row['error']}", markup=False, highlight=False, soft_wrap=True)
+            notes.print(f"{_name(row, bool(runs))}: {row['error']}", markup=False, highlight=False, soft_wrap=True)
     for warning in found["warnings"]:
         notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     print(reverie.write_comparison(folder))
+    if not any(map(_figures, found["rows"])):
+        raise ReverieError("nothing could be measured: the lines above say why")
+
+
+def _name(row: dict[str, Any], of_runs: bool) -> str:
+    return Path(row["run"]).name if of_runs else f"{row['model']} {row['seed']}"
 
 
 def _figures(row: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import reverie
-from reverie.core.errors import ReverieError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.run import Run
 from reverie.evaluation.figure import interval, readable
 from reverie.training.doctor import diagnose
@@ -21,7 +21,8 @@ from reverie.training.doctor import diagnose
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[
-        str | None, typer.Option(help="Measure against another source; the one it was trained on if not given.")
+        str | None,
+        typer.Option(help="Measure against another source than its own; the page then shows that in place of its own."),
     ] = None,
     samples: Annotated[int, typer.Option("-n", "--samples", min=16, help="How many samples to draw.")] = 2000,
     likelihood_rows: Annotated[
@@ -30,7 +31,8 @@ def evaluate(
     features: Annotated[
         str,
         typer.Option(
-            help="Where distances are measured: auto, classifier, imagenet, inception[:PATH], pretrained:DIR, random."
+            help="Where distances are measured: auto, classifier, imagenet, inception[:PATH], pretrained:DIR, random; "
+            "coordinates of points."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
@@ -46,7 +48,9 @@ def evaluate(
     [bold]reverie evaluate runs/flow-matching-digits --samples 1000[/bold]
     """
     if doctor:
-        findings = diagnose(Run.open(run))
+        if not Run(run).journal_file.is_file():
+            raise RequestError(f"{run} has no journal (journal.jsonl) to read")
+        findings = diagnose(run)
         print("\n".join(map(str, findings)) or "no fault found in the journal's values and checkups")
         return
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -63,25 +67,33 @@ def evaluate(
             say=lambda line: bar.console.print(line, style="dim", markup=False, highlight=False),
             progress=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
         )
+    _print(report)
+    for name, why in report["left_out"].items():
+        bar.console.print(f"{name}: {why}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    print(reverie.write_page(run))
+    if report["failed"]:
+        reasons = "; ".join(dict.fromkeys(report["failed"].values()))
+        raise ReverieError(f"not all could be measured: {reasons}")
+
+
+def _print(report: dict[str, Any]) -> None:
+    """A table for each question, in 80 columns."""
     console = Console()
-    for question in report["questions"]:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for width in (44, 16, 18):  # the same in all tables, so that columns stand below each other
-            table.add_column(width=width)
-        table.add_column()
+    console.print(f"Distances are on {report['features']['statement']}.", style="dim", markup=False, highlight=False)
+    for number, question in enumerate(report["questions"]):
+        table = Table(box=None, pad_edge=False, show_header=number == 0, header_style="dim")
+        # The same widths in all tables, so that columns stand below each other; 80 in all.
+        for title, width in (("", 38), ("", 10), ("95 % interval", 15), ("real rows", 14)):
+            table.add_column(title, width=width)
         for figure in (report["figures"][name] for name in question["figures"]):
             table.add_row(*_cells(figure))
         console.print(Text(question["question"], style="bold"))
         console.print(table)
-    print(reverie.write_page(run))
-    if report["failed"]:
-        reasons = "; ".join(dict.fromkeys(report["failed"].values()))
-        raise ReverieError(f"{', '.join(report['failed'])} not measured: {reasons}")
 
 
 def _cells(figure: dict[str, Any]) -> tuple[str, str, str, str]:
     """Title with an arrow to where better is, value, interval, and what real rows reach."""
     arrow = {"lower": " ↓", "higher": " ↑"}.get(figure["better"], "")
     value = " ".join(readable(figure["value"], figure["unit"]))
-    real = "" if figure["real"] is None else "real " + " ".join(readable(figure["real"]["value"], figure["unit"]))
+    real = "" if figure["real"] is None else " ".join(readable(figure["real"]["value"], figure["unit"]))
     return f"  {figure['title']}{arrow}", value, interval(figure), real

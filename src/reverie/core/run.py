@@ -45,8 +45,10 @@ class Run:
         run = cls(folder)
         if not run.folder.is_dir():
             raise RequestError(f"no run at {folder}")
-        if not run.model_file.is_file() or not run.recipe_file.is_file():
-            raise RequestError(f"{folder} holds no trained model yet (no model.safetensors and recipe.yaml)")
+        for file in (run.recipe_file, run.model_file):
+            if not file.is_file():
+                again = "; the command that trained it writes it again" if run.checkpoints.is_dir() else ""
+                raise RequestError(f"{folder} holds no trained model: {file.name} is not there{again}")
         return run
 
     @property

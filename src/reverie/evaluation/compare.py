@@ -17,7 +17,7 @@ from reverie.core.catalog import find
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.files import sha256, write_atomically
 from reverie.core.model import Model
-from reverie.core.recipe import parse_change
+from reverie.core.recipe import parse_change, read_recipe
 from reverie.core.run import Run
 from reverie.core.sampling import stream
 from reverie.data.config import DataConfig
@@ -26,7 +26,8 @@ from reverie.evaluation.evaluate import evaluate
 from reverie.evaluation.features.features import Features, choose_features
 from reverie.evaluation.frechet import frechet_distance
 from reverie.evaluation.moments import Moments, training_moments
-from reverie.training.build import load
+from reverie.training.build import load, resolve
+from reverie.training.config import seconds
 from reverie.training.flops import flops_per_image
 from reverie.training.guards import Interrupted
 from reverie.training.train import train
@@ -116,19 +117,19 @@ def compare(
     _check(data, models, runs, budget, seeds, samples)
     parsed = dict(map(parse_change, changes))
     folder = Path(out or Path("runs") / f"compare-{Path(data or 'runs').stem}")
-    settings = {"data": data, "budget": budget._asdict(), "samples": samples, "changes": parsed}
-    _settle(folder, settings, bool(runs))
-    contest = _Contest(folder, settings, samples, device, cache, say)
-    if runs:
-        rows = [contest.measured(Row(Run.open(run).recipe.name, 0, str(run)), data) for run in runs]
-    else:
+    settings: dict[str, Any] = {"data": data, "budget": budget._asdict(), "samples": samples, "changes": parsed}
+    settings |= {"runs": [str(run) for run in runs]} if runs else {}
+    trained = [Run.open(run) for run in runs]
+    if not runs:
         assert data is not None
-        open_data(DataConfig.read({"source": data}, "data"))  # what is wrong with it is wrong for all
-        rows = []
-        for model in models:
-            for seed in range(seeds):
-                rows.append(contest.trained(model, seed, data, budget, parsed))
-                contest.write(rows)
+        _fits(models, open_data(DataConfig.read({"source": data}, "data")), parsed)
+    _settle(folder, settings)
+    contest = _Contest(folder, settings, samples, device, cache, say)
+    rows = [contest.measured(Row(run.recipe.name, 0, str(run.folder)), data) for run in trained]
+    for model in models:
+        for seed in range(seeds):
+            rows.append(contest.trained(model, seed, str(data), budget, parsed))
+            contest.write(rows)
     return contest.write(rows)
 
 
@@ -143,6 +144,13 @@ def _check(
     if models and len(given) != 1:
         instead = f", not {' and '.join(given)}" if given else ""
         raise RequestError(f"give one budget: --time 5m, --images N or --flops N{instead}")
+    if runs and given:
+        raise RequestError(f"--{given[0]} is a budget of trainings; the runs of --runs are trained already")
+    if budget.time is not None:
+        try:
+            seconds(budget.time)
+        except ValueError as error:
+            raise RequestError(f"--time: {error}") from None
     if models and not data:
         raise RequestError("--data is missing: a folder, a zip, or a built-in source such as digits")
     if seeds < 1 or samples < 16:
@@ -151,18 +159,42 @@ def _check(
         find(model)
 
 
-def _settle(folder: Path, settings: dict[str, Any], runs: bool) -> None:
-    """Holds the settings against those of the comparison that the folder holds already."""
+def _fits(models: Sequence[str], dataset: Dataset, changes: dict[str, Any]) -> None:
+    """Refuses what no model can be trained with; what only some cannot becomes their rows."""
+    errors = []
+    for model in models:
+        try:
+            resolve(read_recipe(model, {**changes, "train.seed": 0}), dataset.space)
+        except RequestError as error:
+            errors.append(error)
+    if len(errors) == len(models):
+        raise errors[0]
+
+
+def _settle(folder: Path, settings: dict[str, Any]) -> None:
+    """Holds the settings against those of the comparison that the folder holds already.
+
+    Runs may be added to others; a comparison without a single figure may be replaced.
+    """
     file = folder / "comparison.json"
     folder.mkdir(parents=True, exist_ok=True)
-    if not file.is_file() or runs:
+    if not file.is_file():
         return
-    there = json.loads(file.read_text(encoding="utf-8"))["settings"]
-    for key, value in json.loads(json.dumps(settings)).items():
-        if there.get(key) != value:
-            raise RequestError(
-                f"{folder} holds another comparison: {key} is {there.get(key)} there; give another --out"
-            )
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not any(row["report"] for row in found["rows"]):
+        return
+    there = found["settings"]
+    for key, value in json.loads(json.dumps({"runs": [], **settings})).items():
+        before = there.get(key, [] if key == "runs" else None)
+        if before != value and not (key == "runs" and before and set(before) <= set(value)):
+            raise RequestError(f"{folder} holds another comparison, whose {key} is {_told(before)}; give another --out")
+
+
+def _told(value: Any) -> str:
+    """A setting as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items() if v is not None) or "none"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 class _Contest:
@@ -257,7 +289,10 @@ class _Contest:
         file = run.report / "report.json"
         if not file.is_file():
             return None
-        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:  # damaged: it is measured again
+            return None
         same = (
             report.get("model_sha256") == sha256(run.model_file)
             and (report.get("samples"), report.get("seed")) == (self.samples, 0)
@@ -302,6 +337,12 @@ class _Contest:
 
 def differences(rows: Sequence[Row]) -> list[str]:
     """Sentences that name figures of different recipes: what may not be compared."""
+    sources = {row.report["data"]["hash"]: row.report["data"]["source"] for row in rows if row.report.get("data")}
+    if len(sources) > 1:
+        return [
+            f"These runs were measured against different data ({', '.join(sources.values())}): no figure of samples is "
+            "the same measure in all rows, and none is marked as the best; --data SOURCE measures all against one."
+        ]
     sentences: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for row in rows for name in row.report.get("figures", {})):
         figures = [row.report["figures"][name] for row in rows if name in row.report.get("figures", {})]

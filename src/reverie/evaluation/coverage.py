@@ -80,7 +80,9 @@ class _Hits:
         alone = float((count == 1).double().mean())
         variance = max((squares[0] - 0.5 * squares[1]) / rows**2, 0.3 * squares[0] / rows**2) - alone**2 / samples
         value = float((count > 0).double().mean())
-        found = around(value, max(variance, 0.0) ** 0.5, max(sets - 1, 1), low=0.0)
+        if variance <= 0.0:  # no sample reaches a row alone, or none any: nothing to tell a spread from
+            return of_share(round(value * min(rows, samples)), min(rows, samples))
+        found = around(value, variance**0.5, max(sets - 1, 1), low=0.0)
         return found._replace(high=min(1.0, found.high or value))
 
 
@@ -147,9 +149,12 @@ def coverage(real: Tensor, samples: Tensor, k: int = 5) -> Coverage:
         covered.add(in_real, start)
         recalled.add(square < sample_radii[start : start + BLOCK, None], start)
     balls = torch.cat(within)  # of real rows, that each sample lies in
+    density = of_mean(balls.double() / k)
+    if not balls.any():
+        density = density._replace(high=of_share(0, len(samples)).high)
     return Coverage(
         precision=of_share(int((balls > 0).sum()), len(samples)),
         recall=recalled.share(len(samples)),
-        density=of_mean(balls.double() / k),
+        density=density,
         coverage=covered.share(len(samples)),
     )

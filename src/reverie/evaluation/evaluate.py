@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import reverie
+from reverie.core.allocator import keep_freed_memory
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.files import sha256, write_atomically
 from reverie.core.model import Model
@@ -24,6 +25,8 @@ from reverie.evaluation.measures import questions
 from reverie.evaluation.subject import Subject
 from reverie.training.build import load, read_model_header
 from reverie.training.doctor import diagnose
+
+LEAST = 16  # samples
 
 
 class Answer(NamedTuple):
@@ -65,13 +68,13 @@ def evaluate(
 
     Returns:
         What ``report.json`` holds: ``figures`` by name, each with its value, its interval, its meaning and, where
-        there is one, its floor; and under ``failed`` what could not be measured, with the reason.
+        there is one, its floor; ``failed``, what could not be measured, and ``left_out``, for too few rows, and why.
 
     Raises:
         RequestError: there is no trained model, or the data are of another shape.
     """
-    if samples < 16:
-        raise RequestError(f"{samples} samples are too few to measure; ask for at least 16")
+    if samples < LEAST:
+        raise RequestError(f"{samples} samples are too few to measure; ask for at least {LEAST}")
     run = run if isinstance(run, Run) else Run.open(run)
     model = load(run, device)
     dataset = _data(run, model, data)
@@ -97,6 +100,7 @@ def evaluate(
 
 def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:
     """The answers to all questions; and what could not be measured, with the reason."""
+    keep_freed_memory()
     answers, failed = [], {}
     for question in questions():
         try:
@@ -161,5 +165,6 @@ def _report(subject: Subject, answers: list[Answer], failed: dict[str, str]) -> 
         ],
         "figures": {name: figure.to_json() for answer in answers for name, figure in answer.figures.items()},
         "failed": failed,
+        "left_out": subject.left_out,
         "findings": [finding.to_json() for finding in diagnose(run)],
     }

@@ -19,7 +19,8 @@ The distance is too large by about c / N. From both halves and the whole, the li
 
 .. math:: d^2_\infty \approx 2\, d^2_N - \tfrac12 (d^2_{N/2} + d'^2_{N/2})
 
-which leaves only the pairs across the halves, and with them the second-order part of the variance doubled.
+which leaves only the pairs across the halves, and with them the second-order part of the variance doubled. Either
+variance is at least that of the means, :math:`2\, \mathrm{tr}\, \Sigma^2 / N^2` in the second order.
 
 References:
     | GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017)
@@ -72,13 +73,16 @@ def frechet_estimate(real: Moments, samples: Moments, features: Tensor) -> Frech
     influences = [side.influence(rows - samples.mean) for side in (whole, *halves)]
     plain = float(influences[0].var())
     alike = min(max(0.0, float((influences[1] * influences[2]).mean())), plain)
-    error = (0.5 * (plain + alike) / samples.count) ** 0.5
+    # The mean alone scatters |mu - mu_r|^2 by this much, however little the influences say by chance.
+    least = 2.0 * float(samples.covariance.square().sum()) / samples.count**2
+    error = max(0.5 * (plain + alike) / samples.count, least) ** 0.5
     kept = whole if samples.count == len(rows) else _Side.of(Moments(samples.size).add(rows), real, root)
     # Each half has n / 2 rows: the bias c / n of the n kept ones, which c / N of all N need not equal.
     bias = 0.5 * sum(side.distance for side in halves) - kept.distance
     limit = whole.distance - bias * len(rows) / samples.count
     return FrechetEstimate(
-        around(max(0.0, whole.distance), error, low=0.0), around(limit, (plain / samples.count) ** 0.5)
+        around(max(0.0, whole.distance), error, low=0.0),
+        around(limit, max(plain / samples.count, 2.0 * least) ** 0.5),
     )
 
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from reverie.evaluation.figure import Estimate
-from reverie.evaluation.intervals import around
+from reverie.evaluation.intervals import around, of_share
 
 
 class Memorisation(NamedTuple):
@@ -58,6 +58,8 @@ def memorisation(samples: Tensor, held_out: Tensor) -> Memorisation:
     )  # the share of held-out rows that each sample beats
     error = float(places.std()) / len(places) ** 0.5 if len(places) > 1 else float("nan")
     share = around(float(places.mean()), error, low=0.0)
+    if error == 0.0:  # every sample the same way: as many as there are, Wilson's interval
+        share = of_share(round(share.value * len(places)), len(places))
     return Memorisation(share._replace(high=None if share.high is None else min(share.high, 1.0)), float(found.pvalue))
 
 

@@ -110,6 +110,7 @@ class Subject:
         self.count, self.seed, self.batch, self.likelihood_rows = count, seed, batch, likelihood_rows
         self.cache, self.say, self.progress = cache, say, progress
         self._drawn: Drawn | ReverieError | None = None
+        self.left_out: dict[str, str] = {}  # figures that there are too few rows for, and why
 
     @property
     def kept(self) -> int:
@@ -179,7 +180,7 @@ class Subject:
                 if not (torch.isfinite(rows).all() and torch.isfinite(chunk.x).all()):
                     bad = int((~torch.isfinite(chunk.x.flatten(1)).all(1)).sum()) or len(x)
                     raise ReverieError(
-                        f"{bad} of samples {done} to {done + len(x) - 1} are not finite: the model broke"
+                        f"{bad} of the samples {done} to {done + len(x) - 1} are not finite: the model broke"
                     )
                 moments.add(rows)
                 if done < self.kept:

@@ -45,6 +45,11 @@ class Entry(NamedTuple):
         return sum(values) / len(values) if values else None
 
 
+def alike(entries: Sequence[Entry], name: str) -> bool:
+    """Whether a figure is the same measure in all rows: of one recipe."""
+    return len({figure["recipe"] for entry in entries for figure in entry.figures(name)}) <= 1
+
+
 def write_comparison(folder: str | Path) -> Path:
     """Writes ``comparison.html`` from what ``compare`` found.
 
@@ -173,13 +178,18 @@ def _board(entries: list[Entry], names: list[str]) -> str:
             cells = f'<td class="{look}" colspan="{max(len(names), 1)}">{escape(why or "has none")}</td>'
         body.append(f"<tr><td>{_dot(entry)}<b>{escape(entry.model)}</b></td>{cells}</tr>")
     if any(first["real"] for first in firsts.values()):
-        floors = "".join(_floor(first) for first in firsts.values())
+        floors = "".join(_floor(first) if alike(entries, name) else "<td></td>" for name, first in firsts.items())
         body.append(f'<tr class="real"><td>real rows</td>{floors}</tr>')
     return f'<table class="board"><tr><th></th>{heads}</tr>{"".join(body)}</table>'
 
 
 def best(entries: Sequence[Entry], name: str) -> str | None:
-    """The model that is best in a figure, where its interval, and its seeds, lie apart from those of the next one."""
+    """The model that is best in a figure, where its interval, and its seeds, lie apart from those of the next one.
+
+    None where the figure is not the same measure in all rows, or has no better side in one of them.
+    """
+    if not alike(entries, name) or not all(f["better"] for entry in entries for f in entry.figures(name)):
+        return None
     spans = []
     for entry in entries:
         found = entry.figures(name)
@@ -202,7 +212,7 @@ def _cell(entry: Entry, name: str, leads: bool) -> str:
     if len(figures) > 1:
         low, high = (readable(end(f["value"] for f in figures), figures[0]["unit"])[0] for end in (min, max))
         notes.append(f"{len(figures)} seeds: {low} … {high}")
-        notes += [f"one: {interval(figures[0])}"] if interval(figures[0]) else []
+        notes += [f"seed {entry.rows[0]['seed']}: {interval(figures[0])}"] if interval(figures[0]) else []
     small = "".join(f"<small>{escape(note)}</small>" for note in notes)
     look = ' class="best"' if leads else ""
     return f"<td{look}><b>{escape(value)}</b> {escape(unit)}{small}</td>"
@@ -225,7 +235,8 @@ def _charts(entries: list[Entry]) -> str:
             continue
         one, two = (next(f for entry in entries for f in entry.figures(name)) for name in (x, y))
         points = [point for one_series in series for point in one_series.points]
-        front = [points[i] for i in pareto_front(points, (one["better"], two["better"]))]
+        comparable = alike(entries, x) and alike(entries, y)
+        front = [points[i] for i in pareto_front(points, (one["better"], two["better"]))] if comparable else []
         drawn = scatter(
             series, Axis(one["title"], one["better"], log_x), Axis(two["title"], two["better"], log_y), front
         )
@@ -269,13 +280,15 @@ def _provenance(found: dict[str, Any], entries: list[Entry]) -> str:
     statements = list(dict.fromkeys(report["features"]["statement"] for report in reports))
     about = "".join(f"<p>Distances are on {escape(statement)}.</p>" for statement in statements)
     figures = {name: figure for report in reports for name, figure in report["figures"].items()}
+    named = {(f["title"], f["recipe"]): None for report in reports for f in report["figures"].values() if f["recipe"]}
     entries_ = "\n\n".join(bibtex(paper) for paper in papers_of(figures))
-    recipes = "".join(f"<li>{escape(f['title'])}: {escape(f['recipe'])}</li>" for f in figures.values() if f["recipe"])
+    recipes = "".join(f"<li>{escape(title)}: {escape(recipe)}</li>" for title, recipe in sorted(named))
     return (
         "<h2>How it was measured</h2>\n"
         "<p>Beside each figure stands its 95 % interval over redraws of the samples. With several seeds of training "
-        "the figure is their mean, with their range and one seed's interval. The best is marked where neither reaches "
-        f"the next best. Real rows are measured in place of samples.</p>{about}"
+        "the figure is their mean, with their range and the interval of one of them. The best is marked where neither "
+        "reaches the next best, and the figure is the same measure in all rows. Real rows are measured in place of "
+        f"samples.</p>{about}"
         f"<details><summary>Recipes of the figures</summary><ul>{recipes}</ul></details>\n"
         f"<details><summary>Settings</summary><pre>{escape(json.dumps(found['settings'], indent=1))}</pre></details>\n"
         f"<details><summary>Citations</summary><pre>{escape(entries_)}</pre></details>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def write_page(run: str | Path | Run) -> Path:
             *(_figures(q["question"], [report["figures"][name] for name in q["figures"]]) for q in report["questions"]),
             _neighbours(run),
             _worst(run),
-            _reconstructions(run),
+            _reconstructions(run, report),
             _film(run, space),
             _curves(run),
             findings([("", report.get("findings", []))]),
@@ -65,20 +64,22 @@ def write_page(run: str | Path | Run) -> Path:
 
 
 def _header(run: Run, report: dict[str, Any]) -> str:
-    data, trained = report["data"], _last(run.journal(), "done", "checkpoint", "log")
-    log = _last(run.journal(), "log")
+    data, events = report["data"], list(run.journal())
+    seconds, images = (max((e[name] for e in events if name in e), default=0) for name in ("seconds", "images"))
+    own = run.recipe.data.get("source", data["source"])
     facts = [
         ("model", report["recipe"]),
-        ("data", data["source"]),
+        ("data", own),
+        *([("measured against", data["source"])] if own != data["source"] else []),
         ("rows", f"{data['train']:,} to train on, {data['held_out']:,} held out"),
         ("size", " × ".join(map(str, report["space"]["shape"]))),
     ]
     if report["space"]["classes"]:
         facts.append(("classes", f"{report['space']['classes']:,}"))
-    if log:
-        facts.append(("seen", f"{log['images']:,} images"))
-    if trained and "seconds" in trained:
-        facts.append(("trained", duration(trained["seconds"])))
+    if images:
+        facts.append(("seen", f"{images:,} images"))
+    if seconds:
+        facts.append(("trained", duration(seconds)))
     items = "".join(f"<li>{escape(name)} <b>{escape(str(value))}</b></li>" for name, value in facts)
     summary = report["summary"]
     summary = f"{summary[:1].upper()}{summary[1:]}."
@@ -126,12 +127,13 @@ def _worst(run: Run) -> str:
     )
 
 
-def _reconstructions(run: Run) -> str:
+def _reconstructions(run: Run, report: dict[str, Any]) -> str:
     picture = run.report / "reconstructions.png"
     if not picture.is_file():
         return ""
+    whose = "Held-out images" if report["data"]["held_out"] else "Training images (none are held out)"
     return (
-        '<h2>Encoded and decoded</h2>\n<p class="soft">Held-out images, and below each what is left of it after '
+        f'<h2>Encoded and decoded</h2>\n<p class="soft">{whose}, and below each what is left of it after '
         f'encoding and decoding.</p>\n<figure class="frame">{embedded(picture, "reconstructions")}</figure>'
     )
 
@@ -186,9 +188,10 @@ def _figures(question: str, figures: list[dict[str, Any]]) -> str:
 
 
 def _failed(report: dict[str, Any]) -> str:
-    if not report["failed"]:
+    missing = {**report["failed"], **report.get("left_out", {})}
+    if not missing:
         return ""
-    items = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in report["failed"].items())
+    items = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in missing.items())
     return f'<h2>Not measured</h2>\n<ul class="failed">{items}</ul>'
 
 
@@ -248,12 +251,3 @@ def embedded(picture: Path | Image.Image, alt: str = "samples") -> str:
     data = base64.b64encode(content).decode()
     look = ' class="pixels"' if size[0] < 1032 else ""
     return f'<img{look} width="{size[0]}" height="{size[1]}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
-
-
-def _last(events: Iterable[dict[str, Any]], *names: str) -> dict[str, Any] | None:
-    """The last event of one of the names."""
-    last = None
-    for event in events:
-        if event.get("event") in names:
-            last = event
-    return last

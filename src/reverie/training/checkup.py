@@ -52,7 +52,7 @@ def _signs(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[s
     if encodes is not None:
         codes = encodes.encode(x.to(device))
         real = [z.flatten(1) for z, space in zip(codes, encodes.latents, strict=True) if space.levels is None]
-        if real and model.view(Bounds) is not None:  # where a code is a belief about z
+        if real and count > 1 and model.view(Bounds) is not None:  # where a code is a belief about z
             signs["active latents"] = float((torch.cat(real, 1).var(0) > 0.01).double().mean())
     held = dataset.held_out
     few = min(count, len(held))

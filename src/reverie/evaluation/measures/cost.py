@@ -91,6 +91,8 @@ def _training(subject: Subject) -> dict[str, Figure]:
             note=f"{images:,} images seen",
         )
     }
+    if subject.dataset.config.source != subject.run.recipe.data.get("source"):
+        return figures  # operations are counted on the data that the model was trained on
     with torch.random.fork_rng(devices=[]):
         flops = flops_per_image(str(subject.run.recipe_file), subject.dataset) * images
     if flops:

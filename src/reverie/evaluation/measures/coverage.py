@@ -8,6 +8,7 @@ from reverie.evaluation.subject import Subject
 
 RANK = 20
 COVERED = 5000  # rows a side at most: all pairs are compared
+LEAST = 100  # rows a side, below which five neighbours are no neighbourhood
 SENTENCES = {
     "coverage": "The share of held-out rows that have a sample close by: is all of the data reached?",
     "density": "How often samples fall close to held-out rows, against chance; above the real figure: too safe.",
@@ -17,10 +18,11 @@ SENTENCES = {
 
 
 def measure(subject: Subject) -> dict[str, Figure]:
-    """Precision, recall, density and coverage; none with fewer than 100 rows a side."""
+    """Precision, recall, density and coverage; none with fewer than a hundred rows a side."""
     real = subject.reference
     side = min(subject.count, len(real.held), len(real.rows), COVERED)
-    if side < 100:
+    if side < LEAST:
+        subject.left_out["Precision, recall, density and coverage"] = f"they need {LEAST} rows a side, not {side}"
         return {}
     found = coverage(real.held[:side], subject.drawn.features[:side])
     best = coverage(real.held[:side], real.rows[:side])

@@ -35,7 +35,7 @@ def measure(subject: Subject) -> dict[str, Figure]:
             support_size(twins),
             "How many samples there would be if all were as likely, from how often two of them are all but the same.",
             "modes",
-            "higher",
+            "higher" if duplicates else "",  # what is only known to be more cannot be the best
             real=support_size(alike(real, same)),
             rows=len(samples),
             recipe=subject.recipe(f"birthday, within {NEAR:g}", len(samples), f"{len(dataset.train):,} training rows"),

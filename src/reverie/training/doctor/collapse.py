@@ -20,7 +20,7 @@ SETTLED = 0.15  # of the budget, before which samples are nothing yet
 def examine(history: History) -> list[Finding]:
     """A fault where the last two checkups (or the only one) are below the threshold."""
     seen = history.signs.get("diversity", ())[-2:]
-    if not seen or history.fraction < SETTLED or max(seen) >= LEAST:
+    if not seen or history.young or history.fraction < SETTLED or max(seen) >= LEAST:
         return []
     sentence = f"samples differ from each other {seen[-1]:.2g} times as much as training rows do (at least {LEAST})"
     change = history.change("train.batch", 2) if "generator" in history.players() else ()

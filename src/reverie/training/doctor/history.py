@@ -10,6 +10,8 @@ from typing import Any
 
 from reverie.core.run import Run
 
+YOUNG = 50  # rounds
+
 
 @dataclass(frozen=True)
 class History:
@@ -19,6 +21,7 @@ class History:
         values: what the log lines hold by ``player/name``, oldest first.
         signs: what the checkups found, by name, oldest first; see ``training/checkup.py``.
         fraction: how much of the budget was spent.
+        rounds: how many were played; None where that is not known.
         seconds: spent in training.
         failed: the event with which the training broke off, if it did.
         learning: quality as training went, where it was looked at: ``seconds`` and ``frechet_distance`` each.
@@ -28,10 +31,16 @@ class History:
     values: Mapping[str, Sequence[float]]
     signs: Mapping[str, Sequence[float]] = field(default_factory=dict)
     fraction: float = 1.0
+    rounds: int | None = None
     seconds: float = 0.0
     failed: Mapping[str, Any] | None = None
     learning: Sequence[Mapping[str, float]] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def young(self) -> bool:
+        """Whether so few rounds were played that samples and codes are nothing yet."""
+        return self.rounds is not None and self.rounds < YOUNG
 
     def players(self) -> list[str]:
         """The players' names, in the order of their turns."""
@@ -67,9 +76,9 @@ def read_history(run: Run) -> History:
     """Reads a run's journal, and its recipe where it has one."""
     values: dict[str, list[float]] = {}
     signs: dict[str, list[float]] = {}
-    fraction, seconds, failed = 0.0, 0.0, None
+    fraction, seconds, failed, rounds = 0.0, 0.0, None, 0
     for event in run.journal():
-        kind = event["event"]
+        kind, rounds = event["event"], max(rounds, event["round"])
         failed = event if kind == "failed" else None if kind in ("log", "done") else failed
         fraction, seconds = event.get("fraction", fraction), event.get("seconds", seconds)
         target = values if kind == "log" else signs if kind == "checkup" else None
@@ -80,4 +89,4 @@ def read_history(run: Run) -> History:
     learning = run.report / "learning.jsonl"
     looks = [json.loads(line) for line in learning.read_text().splitlines()] if learning.is_file() else []
     recipe = run.recipe.model_dump(mode="json") if run.recipe_file.is_file() else {}
-    return History(values, signs, fraction, seconds, failed, looks, recipe)
+    return History(values, signs, fraction, rounds, seconds, failed, looks, recipe)

@@ -20,7 +20,7 @@ SETTLED = 0.3  # of the budget: dimensions wake up one after the other
 def examine(history: History) -> list[Finding]:
     """A fault where the last two checkups (or the only one) are below the threshold."""
     seen = history.signs.get("active latents", ())[-2:]
-    if not seen or history.fraction < SETTLED or max(seen) >= LEAST:
+    if not seen or history.young or history.fraction < SETTLED or max(seen) >= LEAST:
         return []
     sentence = f"{seen[-1]:.0%} of the latent dimensions vary with the image ({LEAST:.0%} at least)"
     return [Finding("posterior collapse", "fault", sentence, 0.9, history.change("model.beta", 0.1))]
