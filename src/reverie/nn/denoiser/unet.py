@@ -123,9 +123,10 @@ class Network(nn.Module):
             ins = [inputs, *[outputs] * (blocks_up - 1)]
             pairs = zip(ins, reversed(skips[level]), strict=True)
             self.up.append(nn.ModuleList([Stage(i + s, outputs, condition, config, attention) for i, s in pairs]))
-            if level:
-                self.upsample.append(Upsample(outputs, outputs))
             inputs = outputs
+            if level:
+                inputs = widths[level - 1]
+                self.upsample.append(Upsample(outputs, inputs))
         self.blocks_up = blocks_up
         self.norm = GroupNorm(inputs)
         self.head = zeroed(nn.Conv2d(inputs, values, 3, padding=1))
