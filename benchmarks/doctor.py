@@ -42,7 +42,7 @@ D, G = "discriminator", "generator"
 FEW = "few-digits"
 MOMENTUM = ("name=adam", "betas=[0.9, 0.999]", "lr=5e-4")
 CASES = {
-    "collapse-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
+    "collapse-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-5)), "mode collapse"),
     "collapse-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
     "strong-1": Case(
         "lsgan", "digits", 12_000, ("model.objective=non-saturating", GAME.format(G, 1e-7)), f"{D} too strong"
@@ -90,8 +90,9 @@ CASES = {
     "healthy-flow-matching-digits": Case("flow-matching", "digits", 12_000, (), ""),
     "healthy-ddpm-digits": Case("ddpm", "digits", 12_000, (), ""),
 }
+SLOW = {"began": 48_000, "gan": 128_000, "sngan": 48_000, "wgan-gp": 64_000}  # images before they draw anything
 for name in sorted(entry.name for entry in catalog.entries()):
-    CASES.setdefault(f"healthy-{name}-digits", Case(name, "digits", 16_000, (), ""))
+    CASES.setdefault(f"healthy-{name}-digits", Case(name, "digits", SLOW.get(name, 16_000), (), ""))
 
 
 def few_digits() -> str:

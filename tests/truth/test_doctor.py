@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import reverie
 from reverie.core.errors import ReverieError
 from reverie.core.run import Run
+from reverie.training.checkup import _within
 from reverie.training.doctor import diagnose, examine
 from reverie.training.doctor.history import History
 
@@ -43,9 +45,13 @@ def test_healthy_histories_are_left_alone() -> None:
 def test_mode_collapse_needs_two_checkups() -> None:
     assert found(game(), {"diversity": [0.9, 0.39, 0.38]}) == ["mode collapse"]
     assert found(game(), {"diversity": [0.9, 0.41, 0.1]}) == []
+    assert found(game(), {"diversity": [0.1, 0.11, 0.12]}) == []  # on its way
+    assert found(game(), {"diversity": [0.1, 0.11, 0.111]}) == ["mode collapse"]
     assert found(game(), {"diversity": [0.1]}, fraction=0.1) == []
     assert found(game(), {"diversity": [0.1], "active latents": [0.0]}, rounds=49) == []  # too young to tell
     assert found(game(), {"diversity": [0.1]}, rounds=50) == ["mode collapse"]
+    assert found(game(), {"diversity": [0.9, 0.9], "diversity within classes": [0.2, 0.2]}) == ["mode collapse"]
+    assert found(game(), {"diversity": [0.9, 0.9], "diversity within classes": [0.2, 0.5]}) == []
 
 
 def test_discriminators_too_strong_and_too_weak() -> None:
@@ -132,6 +138,14 @@ def test_a_training_that_breaks_off_is_named(tmp_path: Path) -> None:
         assert any(change.startswith("model.optimizer.lr=") for change in first.change)
 
 
+def test_diversity_within_classes() -> None:
+    """Classes 0 and 1: rows 2 apart in each, samples 1 and 0 apart: (1 + 0) / (2 + 2). Class 2 has one row alone."""
+    x, known = torch.tensor([[0.0], [2.0], [5.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1, 2])
+    samples, labels = torch.tensor([[3.0], [4.0], [8.0], [8.0], [0.0], [1.0]]), torch.tensor([0, 0, 1, 1, 2, 2])
+    assert _within(x, known, samples, labels) == {"diversity within classes": 0.25}
+    assert _within(x, torch.full((5,), -1), samples, labels) == {}  # nothing is known
+
+
 def test_checkups_are_written_and_change_nothing(tmp_path: Path) -> None:
     """The weights of a run with checkups are those of a run without; signs by capability."""
     runs = []
@@ -143,6 +157,6 @@ def test_checkups_are_written_and_change_nothing(tmp_path: Path) -> None:
     assert set(first) == {"diversity", "score gap"}
     vae = reverie.train("vae", "digits", out=tmp_path / "vae", steps=2, changes=["train.batch=16"], quiet=True)
     signs = [event["values"] for event in vae.journal() if event["event"] == "checkup"]
-    assert set(signs[-1]) == {"diversity", "active latents", "likelihood gap"}
+    assert set(signs[-1]) == {"diversity", "diversity within classes", "active latents", "likelihood gap"}
     assert Run(vae.folder).journal_file.is_file()
     assert not any(event["event"] == "checkup" for event in runs[1].journal())

@@ -1,6 +1,7 @@
 """Vital signs of a training, measured at each sample grid by what the model can do; the doctor reads them.
 
-``diversity``: the mean distance of pairs of samples over that of training rows. ``active latents``: the share of latent
+``diversity``: the mean distance of pairs of samples over that of training rows; ``diversity within classes``: the same
+of pairs of one class, for a model that is told the class. ``active latents``: the share of latent
 dimensions that vary with the image. ``likelihood gap``: how much likelier training rows are than held-out ones, as a
 share of the nats of the latter. ``score gap``: how far held-out rows have fallen from training rows towards samples, by
 the critic's scores.
@@ -20,34 +21,37 @@ from reverie.data.dataset import Dataset, Rows
 ROWS = 64
 
 
-def checkup(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[str, float]:
+def checkup(model: Model, dataset: Dataset, samples: Tensor, labels: Tensor | None, seed: int) -> dict[str, float]:
     """Measures all signs that apply; the model is left as it was, and the global generator too.
 
     Arguments:
         model: with the weights that sampling uses.
         dataset: what it is trained on.
         samples: some of it, ``[B, *space.shape]``.
+        labels: what they were drawn for, ``[B]``; None for any.
         seed: of the run.
     """
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return _signs(model, dataset, samples, seed)
+            return _signs(model, dataset, samples, labels, seed)
     finally:
         model.train(was_training)
 
 
-def _signs(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[str, float]:
+def _signs(model: Model, dataset: Dataset, samples: Tensor, labels: Tensor | None, seed: int) -> dict[str, float]:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     count = min(ROWS, len(samples), len(dataset.train))
     order = np.random.Generator(np.random.Philox(seed))
     places = np.sort(order.permutation(len(dataset.train))[:count])
-    x, _ = dataset.train.take(places)
+    x, condition = dataset.train.take(places)
     signs: dict[str, float] = {}
     apart = _pairs(x)
     if count > 1 and apart > 0:
         signs["diversity"] = _pairs(samples[:count]) / apart
+    if labels is not None and condition.label is not None:
+        signs |= _within(x, condition.label, samples, labels)
     encodes = model.view(Encodes)
     if encodes is not None:
         codes = encodes.encode(x.to(device))
@@ -73,6 +77,14 @@ def _signs(model: Model, dataset: Dataset, samples: Tensor, seed: int) -> dict[s
         if abs(scores[0] - fake) > 1e-9:
             signs["score gap"] = (scores[0] - scores[1]) / abs(scores[0] - fake)
     return signs
+
+
+def _within(x: Tensor, known: Tensor, samples: Tensor, labels: Tensor) -> dict[str, float]:
+    """Diversity within the classes that have two of each at least; nothing where no class has."""
+    groups = [(samples[labels == k], x[known == k]) for k in known.unique().tolist() if k >= 0]
+    groups = [(drawn, rows) for drawn, rows in groups if min(len(drawn), len(rows)) > 1]
+    apart = sum(_pairs(rows) for _, rows in groups)
+    return {"diversity within classes": sum(_pairs(drawn) for drawn, _ in groups) / apart} if apart > 0 else {}
 
 
 def _both(dataset: Dataset, places: np.ndarray, order: np.random.Generator) -> list[tuple[Rows, np.ndarray]]:

@@ -23,16 +23,21 @@ def layout(classes: int, count: int) -> tuple[int, Tensor | None]:
     return columns, torch.arange(count) % classes if classes else None
 
 
-def write_grid(model: Model, file: Path, count: int, seed: int) -> Tensor:
-    """Draws samples with fixed noise, writes them as one PNG, images as a grid, points as a density; returns them."""
+def write_grid(model: Model, file: Path, count: int, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Draws samples with fixed noise and writes them as one PNG, images as a grid, points as a density.
+
+    Returns:
+        The samples, and the labels that they were drawn for.
+    """
     columns, labels = layout(model.space.classes, count)
     if model.space.is_image:
         x = sample(model, count if labels is None else len(labels), seed, labels=labels).x
         save_grid(x, file, columns, scale=max(1, 64 // max(model.space.shape[1:]) + 1))
     else:
         x = sample(model, 4096, seed).x
+        labels = None
         save_density(x, file)
-    return x
+    return x, labels
 
 
 def save_density(points: Tensor, file: Path, bins: int = 192) -> None:

@@ -164,8 +164,8 @@ class Sitting:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
             with self.loop.averaged():
-                samples = write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
-                signs = checkup(self.loop.model, self.dataset, samples, self.config.seed)
+                samples, labels = write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
+                signs = checkup(self.loop.model, self.dataset, samples, labels, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
             self._write("checkup", values=signs, fraction=self.loop.progress.fraction)
             self._warn()

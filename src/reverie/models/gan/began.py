@@ -127,14 +127,11 @@ class BEGAN(core.Model):
 
     def error(self, x: Tensor, condition: Condition | None) -> Tensor:
         """L: the mean absolute error of each row's reconstruction, ``[B]``."""
-        rebuilt = self._output(self.decoder(self.encoder(x, condition), condition))
+        rebuilt = self.decoder(self.encoder(x, condition), condition)[:, 0]
         return (rebuilt - x).abs().flatten(1).mean(1)
 
     def _fakes(self, noise: Noise, condition: Condition | None) -> Tensor:
         return self.decode((noise.fork("z").uniform(self.config.latent) * 2.0 - 1.0,), condition)
-
-    def _output(self, y: Tensor) -> Tensor:
-        return y[:, 0].tanh() if self.space.is_image else y[:, 0]
 
     @property
     def latents(self) -> tuple[Space, ...]:
@@ -142,7 +139,8 @@ class BEGAN(core.Model):
         return (Space((self.config.latent,)),)
 
     def decode(self, z: tuple[Tensor, ...], condition: Condition | None = None) -> Tensor:
-        return self._output(self.generator(z[0], condition))
+        # No tanh, here and in D: where an image is mostly background it is soon flat, and nothing can be learnt.
+        return self.generator(z[0], condition)[:, 0]
 
     def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """The negative error: what the autoencoder knows well is like the data."""
@@ -156,4 +154,5 @@ class BEGAN(core.Model):
             if condition is not None and condition.label is not None:
                 label = torch.where(condition.label < 0, label, condition.label)
             condition = Condition(label=label)
-        return self._fakes(noise, condition)
+        x = self._fakes(noise, condition)
+        return x.clamp(-1.0, 1.0) if self.space.is_image else x

@@ -123,8 +123,7 @@ class EBGAN(core.Model):
     def _energy(self, x: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
         """D(x) ``[B]``, and the code ``[B, code]``."""
         code = self.encoder(x, condition)
-        y = self.decoder(code, condition)[:, 0]
-        y = y.tanh() if self.space.is_image else y
+        y = self.decoder(code, condition)[:, 0]  # without tanh, which soon is flat on a mostly empty image
         return (y - x).square().flatten(1).mean(1), code
 
     def _fakes(self, noise: Noise, condition: Condition | None) -> Tensor:

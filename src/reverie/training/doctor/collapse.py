@@ -1,7 +1,9 @@
 r"""Mode collapse: samples that are much more alike than the data are.
 
-At each checkup the mean distance of pairs of samples is held against that of as many training rows. Healthy runs of
-all recipes kept 0.8 to 1.2 once they drew anything; below ``LEAST`` most of the data must be missing.
+At each checkup the mean distance of pairs of samples is held against that of as many training rows, and where samples
+were drawn for classes, that of pairs of one class: a picture a class, ever the same, is a collapse as well. Healthy runs of
+all recipes kept 0.8 to 1.2 once they drew anything; below ``LEAST`` most of the data must be missing. While it still
+grows by ``GROWTH`` from one checkup to the next, the generator is only on its way.
 
 References:
     | Generative Adversarial Networks (Goodfellow et al., 2014), Section 6: the Helvetica scenario
@@ -14,14 +16,21 @@ from reverie.training.doctor.finding import Finding
 from reverie.training.doctor.history import History
 
 LEAST = 0.4
+GROWTH = 1.05
 SETTLED = 0.15  # of the budget, before which samples are nothing yet
 
 
 def examine(history: History) -> list[Finding]:
-    """A fault where the last two checkups (or the only one) are below the threshold."""
-    seen = history.signs.get("diversity", ())[-2:]
-    if not seen or history.young or history.fraction < SETTLED or max(seen) >= LEAST:
+    """A fault where the last two checkups (or the only one) are below the threshold, and do not grow."""
+    if history.young or history.fraction < SETTLED:
         return []
-    sentence = f"samples differ from each other {seen[-1]:.2g} times as much as training rows do (at least {LEAST})"
+    for sign, whose in (("diversity", ""), ("diversity within classes", " of one class")):
+        seen = history.signs.get(sign, ())[-2:]
+        if seen and max(seen) < LEAST and (len(seen) == 1 or seen[-1] < GROWTH * seen[0]):
+            break
+    else:
+        return []
+    share = f"{seen[-1]:.2g} times as much as training rows do (at least {LEAST})"
+    sentence = f"samples{whose} differ from each other {share}"
     change = history.change("train.batch", 2) if "generator" in history.players() else ()
     return [Finding("mode collapse", "fault", sentence, 0.9, history.rate("generator", 0.3) + change)]
