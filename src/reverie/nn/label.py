@@ -20,6 +20,10 @@ class LabelVector(nn.Module):
         super().__init__()
         self.width = width if classes else 0
         self.table = nn.Embedding(classes + 1, width) if classes else None
+        if self.table is not None:
+            # Small beside z, which it is joined to: with torch's unit variance, batch norm soon divides z's share away
+            # by the label's, and a GAN draws one picture a class.
+            nn.init.normal_(self.table.weight, std=0.3)
 
     def forward(self, condition: Condition | None, rows: int, device: torch.device) -> Tensor:
         """Returns vectors ``[rows, width]``; an absent label is unknown."""
