@@ -1,9 +1,9 @@
 r"""Mode collapse: samples that are much more alike than the data are.
 
 At each checkup the mean distance of pairs of samples is held against that of as many training rows, and where samples
-were drawn for classes, that of pairs of one class: a picture a class, ever the same, is a collapse as well. Healthy runs of
-all recipes kept 0.8 to 1.2 once they drew anything; below ``LEAST`` most of the data must be missing. While it still
-grows by ``GROWTH`` from one checkup to the next, the generator is only on its way.
+were drawn for classes, that of pairs of one class: a picture a class, ever the same, is a collapse as well. Healthy
+runs kept 0.8 to 1.2 once they drew anything; below ``LEAST`` most of the data must be missing. While it still grows by
+``GROWTH`` from one checkup to the next, the generator is only on its way.
 
 References:
     | Generative Adversarial Networks (Goodfellow et al., 2014), Section 6: the Helvetica scenario
@@ -26,11 +26,10 @@ def examine(history: History) -> list[Finding]:
         return []
     for sign, whose in (("diversity", ""), ("diversity within classes", " of one class")):
         seen = history.signs.get(sign, ())[-2:]
-        if seen and max(seen) < LEAST and (len(seen) == 1 or seen[-1] < GROWTH * seen[0]):
-            break
-    else:
-        return []
-    share = f"{seen[-1]:.2g} times as much as training rows do (at least {LEAST})"
-    sentence = f"samples{whose} differ from each other {share}"
-    change = history.change("train.batch", 2) if "generator" in history.players() else ()
-    return [Finding("mode collapse", "fault", sentence, 0.9, history.rate("generator", 0.3) + change)]
+        if not seen or max(seen) >= LEAST or (len(seen) > 1 and seen[-1] >= GROWTH * seen[0]):
+            continue
+        share = f"{seen[-1]:.2g} times as much as training rows do (at least {LEAST})"
+        change = history.change("train.batch", 2) if "generator" in history.players() else ()
+        changes = history.rate("generator", 0.3) + change
+        return [Finding("mode collapse", "fault", f"samples{whose} differ from each other {share}", 0.9, changes)]
+    return []
