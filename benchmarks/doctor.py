@@ -92,6 +92,7 @@ CASES = {
 }
 # Images before they draw anything, where 16,000 are too few.
 SLOW = {"acgan": 32_000, "began": 48_000, "dragan": 32_000, "gan": 128_000, "sngan": 48_000, "wgan-gp": 64_000}
+SLOW |= {f"fgan-{name}": 96_000 for name in ("hellinger", "jeffrey", "neyman", "reverse-kl")}
 for name in sorted(entry.name for entry in catalog.entries()):
     CASES.setdefault(f"healthy-{name}-digits", Case(name, "digits", SLOW.get(name, 16_000), (), ""))
 
