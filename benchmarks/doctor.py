@@ -43,17 +43,25 @@ FEW = "few-digits"
 MOMENTUM = ("name=adam", "betas=[0.9, 0.999]", "lr=5e-4")
 CASES = {
     "collapse-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-5)), "mode collapse"),
-    "collapse-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "mode collapse"),
+    "collapse-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-2), GAME.format(D, 1e-5)), "mode collapse"),
     "strong-1": Case(
         "lsgan", "digits", 12_000, ("model.objective=non-saturating", GAME.format(G, 1e-7)), f"{D} too strong"
     ),
     "strong-2": Case("dcgan", "ring", 60_000, (GAME.format(D, 5e-3), GAME.format(G, 1e-6)), f"{D} too strong"),
     "weak-1": Case("dcgan", "digits", 12_000, (GAME.format(D, 0),), f"{D} too weak"),
     "weak-2": Case("lsgan", "digits", 12_000, ("model.clip=1e-5",), f"{D} too weak"),
-    "vanishing-1": Case("began", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "vanishing gradient"),
-    "vanishing-2": Case("ebgan", "digits", 16_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "vanishing gradient"),
+    "vanishing-1": Case(
+        "fgan-total-variation",
+        "digits",
+        16_000,
+        tuple(f"model.{p}={{image: dcgan, points: mlp}}" for p in (D, G)),
+        "vanishing gradient",
+    ),
+    "vanishing-2": Case(
+        "gan", "digits", 32_000, ("model.objective=saturating", GAME.format(D, 1e-2)), "vanishing gradient"
+    ),
     "exploding-1": Case(
-        "fgan-neyman", "ring", 200_000, (GAME.format(G, 1e-3), GAME.format(D, 1e-3)), "exploding gradient"
+        "fgan-neyman", "ring", 200_000, tuple(f"model.{p}_optimizer.clip=null" for p in (D, G)), "exploding gradient"
     ),
     "exploding-2": Case(
         "gan", "ring", 60_000, ("model.objective=wasserstein", GAME.format(D, 1e-2)), "exploding gradient"

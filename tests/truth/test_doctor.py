@@ -72,6 +72,10 @@ def test_gradients_that_vanish_and_explode() -> None:
     assert found(norms(1.1e-3)) == []
     assert found(norms(51.0)) == ["exploding gradient"]
     assert found(norms(49.0)) == []
+    cut = {"model": {"generator_optimizer": {"lr": 1e-3, "clip": 0.5}}}
+    assert found(norms(51.0), recipe=cut) == [], "no step is too long"
+    assert found(norms(0.6e-3), recipe=cut) == [], "from 0.5, as the optimiser takes it, not from 1"
+    assert found(norms(0.4e-3), recipe=cut) == ["vanishing gradient"]
 
 
 def test_oscillation_is_of_smooth_swings() -> None:

@@ -51,25 +51,38 @@ class History:
         return [name.split("/", 1)[1] for name in self.values if name.split("/")[0] == player]
 
     def early(self, name: str) -> float:
-        """The median of the first tenth (two lines at least) of a value."""
-        values = self.values[name]
-        return statistics.median(values[: max(2, len(values) // 10)])
+        """A value's usual size at first."""
+        return first_tenth(self.values[name])
 
     def late(self, name: str) -> float:
-        """The median of the last fifth (two lines at least) of a value."""
-        values = self.values[name]
-        return statistics.median(values[-max(2, len(values) // 5) :])
+        """A value's usual size at last."""
+        return last_fifth(self.values[name])
 
-    def change(self, path: str, factor: float) -> tuple[str, ...]:
-        """A number of the recipe multiplied, as a setting to paste; nothing where there is no such number."""
+    def setting(self, path: str) -> Any:
+        """A value of the recipe; None where there is no such key."""
         found: Any = self.recipe
         for key in path.split("."):
             found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+    def change(self, path: str, factor: float) -> tuple[str, ...]:
+        """A number of the recipe multiplied, as a setting to paste; nothing where there is no such number."""
+        found = self.setting(path)
         return (f"{path}={float(found) * factor:.3g}",) if isinstance(found, int | float) and found else ()
 
     def rate(self, player: str, factor: float) -> tuple[str, ...]:
         """The learning rate of a player multiplied, as a setting to paste."""
         return self.change(f"model.{player}_optimizer.lr", factor) or self.change("model.optimizer.lr", factor)
+
+
+def first_tenth(values: Sequence[float]) -> float:
+    """The median of the first tenth (two at least)."""
+    return statistics.median(values[: max(2, len(values) // 10)])
+
+
+def last_fifth(values: Sequence[float]) -> float:
+    """The median of the last fifth (two at least)."""
+    return statistics.median(values[-max(2, len(values) // 5) :])
 
 
 def read_history(run: Run) -> History:
