@@ -17,10 +17,12 @@ class Condition:
     Arguments:
         label: int64 ``[B]``; -1 stands for unknown or dropped.
         image: ``[B, C, H, W]`` in [-1, 1].
+        sequence: ``[B, L, D]``, float32: codes of a text, or of other elements.
     """
 
     label: Tensor | None = None
     image: Tensor | None = None
+    sequence: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Condition:
         return self._map(lambda value: value.to(device))

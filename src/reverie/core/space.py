@@ -17,6 +17,9 @@ class Space:
             binarised images); None where they are continuous. A discrete likelihood needs it.
         classes: how many labels there are; 0 where rows have none.
         count: rows in the training split (free codes, kernel densities).
+        maps: channels of the image that each row is conditioned on (``Condition.image``); 0 where there is none.
+        sequence: values in each element of the sequence that each row is conditioned on (``Condition.sequence``);
+            0 where there is none.
     """
 
     shape: tuple[int, ...]
@@ -24,6 +27,8 @@ class Space:
     depth: int | None = None
     classes: int = 0
     count: int = 0
+    maps: int = 0
+    sequence: int = 0
 
     @property
     def is_image(self) -> bool:
