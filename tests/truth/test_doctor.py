@@ -72,6 +72,7 @@ def test_gradients_that_vanish_and_explode() -> None:
     assert found(norms(1.1e-3)) == []
     assert found(norms(51.0)) == ["exploding gradient"]
     assert found(norms(49.0)) == []
+    assert found({"generator/gradient": [20.0] + [0.01] * 20 + [2.0] * 9}) == [], "above its median, below its start"
     cut = {"model": {"generator_optimizer": {"lr": 1e-3, "clip": 0.5}}}
     assert found(norms(51.0), recipe=cut) == [], "no step is too long"
     assert found(norms(0.6e-3), recipe=cut) == [], "from 0.5, as the optimiser takes it, not from 1"
@@ -80,10 +81,11 @@ def test_gradients_that_vanish_and_explode() -> None:
 
 def test_oscillation_is_of_smooth_swings() -> None:
     x, noise = np.arange(200), np.random.Generator(np.random.Philox(0)).normal(0, 0.05, 200)
-    swings = {"discriminator/adversarial": [1.0] * 200, "generator/adversarial": list(1 + np.sin(x / 5) + noise)}
+    swings = {"discriminator/adversarial": [1.0] * 200, "generator/adversarial": list(1 + np.sin(x / 3) + noise)}
     assert found(swings) == ["oscillation"]
     assert found({**swings, "generator/adversarial": list(1 + noise)}) == []
     assert found({**swings, "generator/adversarial": list(1 + x / 50 + noise)}) == []
+    assert found({**swings, "generator/adversarial": list(1 + np.sin(x / 12) + noise)}) == [], "it only drifts"
     assert found({"vae/adversarial": swings["generator/adversarial"]}) != ["oscillation"], "it takes two"
 
 

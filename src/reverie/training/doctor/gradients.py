@@ -40,7 +40,7 @@ def examine(history: History) -> list[Finding]:
         # A game's gradients may grow a thousandfold from those of its first step, and still be healthy.
         limits = (EXPLODED * usual, EXPLODED * early, 1e4 * lowest)
         over = (value > max(limit, 1e-12) for value, limit in zip((peak, late, late), limits, strict=True))
-        if cut == math.inf and any(over):
+        if cut == math.inf and peak > highest and any(over):
             usual = min(usual, lowest)
             sentence = f"the {player}'s gradient rose from {usual:.2g} to {peak:.2g} ({EXPLODED:g} times)"
             clip = (f"model.{player}_optimizer.clip={max(usual, 1e-3):.2g}",) if _has_own(history, player) else ()
