@@ -18,7 +18,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -35,20 +35,33 @@ def per_row(a: Tensor, x: Tensor) -> Tensor:
     return a.reshape(-1, *[1] * (x.ndim - 1))
 
 
+def prior_scale(path: Path, device: torch.device | None = None) -> float:
+    r"""The standard deviation of the noise that sampling starts from, :math:`x_1 \sim N(0, s^2 I)`.
+
+    .. math:: s = \sqrt{\alpha_1^2 + \sigma_1^2}
+
+    It is that of x_1 for rows of unit variance: 1 on paths that keep the variance, whether or not they end in pure
+    noise, and sigma_1 to the third digit on those that let it explode.
+    """
+    with torch.no_grad():
+        alpha_1, sigma_1 = path(torch.ones(1, dtype=torch.float64, device=device))
+    return math.hypot(float(alpha_1), float(sigma_1))
+
+
 def find_path(name: str, options: Mapping[str, Any]) -> Path:
     """The path of that name: its class's, in lower case with hyphens.
 
     Raises:
         RequestError: there is none, or an option is unknown or does not fit.
     """
-    known = {
+    known: dict[str, Any] = {
         re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower(): value
         for key, value in vars(sys.modules[__name__]).items()
         if inspect.isclass(value) and value.__module__ == __name__
     }
     if name not in known:
         raise RequestError(f"no path '{name}'{nearest(name, known)}")
-    own = [field.name for field in fields(known[name])]
+    own = list(inspect.signature(known[name]).parameters)
     for option in options:
         if option not in own:
             raise RequestError(f"the path {name} has no option '{option}'{nearest(option, own)}")
@@ -339,8 +352,13 @@ class LinearLogSnr:
     last: float = 5.0
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        gamma = self.first + (self.last - self.first) * t
+        gamma, _ = self.at(t)
         return torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma at times of any shape, and its derivative."""
+        fall = self.last - self.first
+        return self.first + fall * t, torch.full_like(t, fall)
 
 
 def _log_alpha_bars(betas: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from reverie.core.capabilities import Path
 from reverie.maths import predictions
-from reverie.maths.snr import time_of
+from reverie.maths.times import time_of
 
 Weighting = Literal["simple", "eps", "min-snr", "edm", "p2", "sigmoid", "bound"]
 
@@ -101,7 +101,7 @@ def log_normal(u: Tensor, path: Path, location: float = -1.2, scale: float = 1.2
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022), Table 1
         | https://arxiv.org/abs/2206.00364
     """
-    return time_of(path, -2.0 * (location + scale * torch.special.ndtri(u)))
+    return time_of(path, -(location + scale * torch.special.ndtri(u)))
 
 
 def c_noise(alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
