@@ -35,13 +35,13 @@ from reverie.core.space import Space
 from reverie.maths import predictions
 from reverie.maths.paths import LinearBetas, per_row
 from reverie.maths.posteriors import Dirac
-from reverie.maths.times import even, time_grid
+from reverie.maths.times import Grid, even, grid
 from reverie.samplers.bound import Chain
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.integrate import Watch, integrate
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import SolverChoice
 
 
 class Sampling(core.Sampling):
@@ -49,15 +49,15 @@ class Sampling(core.Sampling):
 
     Arguments:
         steps: network evaluations, 1 to T.
-        solver: a file of ``samplers/``: ``ddpm`` (ancestral), ``ddim``, ``heun`` …
-        eta: DDIM's share of fresh noise; 0 is deterministic.
+        solver: a file of ``samplers/``, perhaps with options: ``ddpm`` (ancestral), ``{name: ddim, eta: 1}`` …
+        grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         clip: keep estimates of x_0 within [-1, 1], for pixels.
     """
 
     steps: int = Field(50, ge=1)
-    solver: str = "ddim"
-    eta: float = Field(0.0, ge=0, le=1)
+    solver: SolverChoice = DDIM()
+    grid: Grid = "even"
     guidance: float = Field(1.0, ge=0)
     clip: bool = True
 
@@ -144,19 +144,17 @@ class DDPM(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
-        solver = DDIM(how.eta) if how.solver == "ddim" else find_solver(how.solver)
-        x = integrate(
-            self._guided(how), solver, noise.normal(*self.space.shape), self._times(how.steps), noise, condition, watch
-        )
+        x_1 = noise.normal(*self.space.shape)
+        x = integrate(self._guided(how), how.solver, x_1, self._times(how), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """DDIM inversion: the noise that ``decode`` takes to x, up to the error of the steps."""
-        times = self._times(self.config.sampling.steps)[::-1]
+        times = self._times(self.config.sampling)[::-1]
         return (integrate(self, DDIM(), x, times, noise or _no_noise(x)),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        return integrate(self, DDIM(), z[0], self._times(self.config.sampling.steps), _no_noise(z[0]))
+        return integrate(self, DDIM(), z[0], self._times(self.config.sampling), _no_noise(z[0]))
 
     def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
         """The bound of the chain with variances beta_t, unbiased (Equation 5): all terms, some of them by chance.
@@ -169,10 +167,8 @@ class DDPM(core.Model):
         guided: Denoises = ClassifierFree(self, how.guidance) if self.space.classes else self
         return Clip(guided) if how.clip and self.space.depth else guided
 
-    def _times(self, steps: int) -> list[float]:
-        if steps > self.config.steps:
-            raise RequestError(f"steps = {steps} is more than this model's T = {self.config.steps}")
-        return time_grid(steps, self.config.steps)
+    def _times(self, how: Sampling) -> list[float]:
+        return grid(how.grid, how.steps, self.path, self.config.steps)
 
 
 def _no_noise(x: Tensor) -> Noise:

@@ -56,7 +56,7 @@ from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.path_likelihood import path_log_likelihood
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import SolverChoice
 
 EARLIEST = 1e-5
 """The earliest time of training on continuous paths: at t = 0 nothing is left to learn, and weights are infinite."""
@@ -67,17 +67,15 @@ class Sampling(core.Sampling):
 
     Arguments:
         steps: steps from noise to data; at most T on a path of T steps.
-        solver: a file of ``samplers/``: ``ddpm`` (ancestral), ``ddim``, ``euler``, ``heun`` …
+        solver: a file of ``samplers/``, perhaps with options: ``ddpm`` (ancestral), ``{name: ddim, eta: 1}`` …
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
-        eta: DDIM's share of fresh noise; 0 is deterministic.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         clip: keep estimates of x_0 within [-1, 1], for pixels.
     """
 
     steps: int = Field(50, ge=1)
-    solver: str = "ddim"
+    solver: SolverChoice = DDIM()
     grid: Grid = "even"
-    eta: float = Field(0.0, ge=0, le=1)
     guidance: float = Field(1.0, ge=0)
     clip: bool = True
 
@@ -245,9 +243,8 @@ class Diffusion(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
-        solver = DDIM(how.eta) if how.solver == "ddim" else find_solver(how.solver)
         x_1 = noise.normal(*self.space.shape) * prior_scale(self.path, noise.ids.device)
-        x = integrate(self._guided(how), solver, x_1, self._grid(how), noise, condition, watch)
+        x = integrate(self._guided(how), how.solver, x_1, self._grid(how), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
