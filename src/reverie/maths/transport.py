@@ -40,7 +40,8 @@ def optimal_pairs(x: Tensor, y: Tensor) -> Tensor:
         y: as many rows ``[B, ...]``.
     """
     # |x - y|^2 less the two squared norms, which no permutation changes: one matrix product is the whole cost.
-    cost = -(x.flatten(1).float() @ y.flatten(1).float().T)
+    with torch.autocast(x.device.type, enabled=False):  # in bf16, near pairs could not be told apart
+        cost = -(x.flatten(1).float() @ y.flatten(1).float().T)
     _, chosen = linear_sum_assignment(_priced(cost.cpu().numpy().astype(np.float64)))
     return torch.from_numpy(chosen).to(x.device)
 
