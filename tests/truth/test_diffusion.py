@@ -24,6 +24,7 @@ from reverie.models.diffusion.ddpm import DDPM
 from reverie.models.diffusion.ddpm import Config as DDPMConfig
 from reverie.models.diffusion.diffusion import Config, Diffusion, Likelihood, Sampling, Times
 from reverie.nn.schedule import LearnedSchedule
+from reverie.samplers.guidance.clip import Clip
 
 MEAN = torch.tensor([0.3, -0.2], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.2], [0.2, 0.3]], dtype=torch.float64)
@@ -283,6 +284,26 @@ def test_learned_variances_are_between_the_two_in_logarithms_and_trained_alone_b
         gradient = model.network.head.weight.grad
         assert bool(gradient[2:].ne(0).any()) == learns
         assert bool(gradient[:2].ne(0).any())
+
+
+def test_clipping_keeps_the_learned_variance():
+    model = Diffusion(Config(learned_variance=True), POINTS, {})
+    x = 3 * torch.randn(4, 2)
+    found = Clip(model).denoise(x, torch.full((4,), 0.01))
+    assert isinstance(found, LearnedStep)
+    assert found.mean.abs().max() == 1
+    assert bool((found.step_variance == 0.5).all())  # of a network that starts at zero
+
+
+def test_the_bounds_gradient_is_finite_where_a_bin_is_far_from_the_mean():
+    """Rows of late steps have means far from x_0; the first step's likelihood, of levels, must not see them."""
+    space = Space((2,), depth=256)
+    model = Diffusion(Config(learned_variance=True), space, {})
+    share = torch.zeros(3, 2, requires_grad=True)
+    posterior = LearnedStep(torch.tensor([[1.0, -1.0], [900.0, 5.0], [-80.0, 0.0]]), share)
+    x = torch.tensor([[1.0, -1.0], [1.0, -1.0], [0.0, 1.0]]) * 254 / 255 + 1 / 255
+    model._chain_term(posterior, x, torch.tensor([1, 500, 1000])).sum().backward()
+    assert bool(torch.isfinite(share.grad).all())
 
 
 def test_a_learned_schedule_falls_and_its_parts_get_their_own_gradients():

@@ -22,6 +22,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -336,18 +337,19 @@ class Diffusion(core.Model):
         if settle is not None:
             settle(rows)
         size = self.space.size
-        return Loss(
-            terms={
-                "diffusion": rows.mean(),
-                "prior": prior(path, x_0).mean() / size,
-                "reconstruction": -reconstruction(path, x_0, noise, self.space.depth).mean() / size,
-            }
-        )
+        terms = {
+            "diffusion": rows.mean(),
+            "prior": prior(path, x_0).mean() / size,
+            "reconstruction": -reconstruction(path, x_0, noise, self.space.depth).mean() / size,
+        }
+        return Loss(terms=terms, figures={"bits_per_dim": torch.stack([*terms.values()]).sum().detach() / math.log(2)})
 
     def _chain_term(self, posterior: LearnedStep, x_0: Tensor, step: Tensor) -> Tensor:
         """The bound's term at steps ``[B]`` of 1 … T, in nats, ``[B]``."""
         inner = self.chain.divergence_of(posterior, x_0, step.clamp_min(2))
-        last = -self.chain.reconstruction_of(posterior, x_0, self.space.depth)
+        # Rows of other steps stand in with their own x_0: far from its mean a bin has no probability to take logs of.
+        mean = torch.where(per_row(step, x_0) > 1, x_0, posterior.mean)
+        last = -self.chain.reconstruction_of(replace(posterior, mean=mean), x_0, self.space.depth)
         return torch.where(step > 1, inner, last)
 
     def _guided(self, how: Sampling) -> Denoises:
