@@ -7,14 +7,14 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Path, Posterior
 from reverie.core.space import Space
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Clip:
         return self.model.space
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
-        return Dirac(self.model.denoise(x_t, t, condition).mean.clamp(-1, 1))
+        posterior = self.model.denoise(x_t, t, condition)
+        mean = posterior.mean.clamp(-1, 1)
+        return replace(posterior, mean=mean) if isinstance(posterior, LearnedStep) else Dirac(mean)
 
     def enter(self, x: Tensor) -> Tensor:
         return self.model.enter(x)
