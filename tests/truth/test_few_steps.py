@@ -17,6 +17,7 @@ from reverie.core.model import Model, ModelConfig, Part
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Loss, Progress, Turn
 from reverie.core.space import Space
+from reverie.evaluation.straightness import straightness
 from reverie.maths.consistency import (
     curriculum,
     lognormal_shares,
@@ -34,7 +35,6 @@ from reverie.nn.pairs import Pairs
 from reverie.nn.preconditioned import Preconditioned
 from reverie.nn.student import Student
 from reverie.samplers.straightened import Straightened, time_of
-from reverie.samplers.straightness import straightness
 
 MEAN = torch.tensor([0.6, -0.4], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.3], [0.3, 0.4]], dtype=torch.float64)
