@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reverie.core.batch import Condition
+from reverie.core.batch import Asks, Condition
 from reverie.core.errors import RequestError, nearest
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
@@ -184,7 +184,7 @@ class Dataset:
         size = self.space.shape[1] if self.space.is_image else None
         return Rows(self.pool, places, size, self.space.classes > 0, self.config.maps)
 
-    def asks(self, space: Space) -> Callable[[Tensor], Condition] | None:
+    def asks(self, space: Space) -> Asks | None:
         """What samples with these ids are to be drawn for, where that cannot be made up: held-out rows' maps.
 
         Arguments:

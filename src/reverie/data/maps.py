@@ -67,3 +67,15 @@ def as_picture(maps: Tensor) -> Tensor:
     colours = torch.tensor([PALETTE[k % len(PALETTE)] for k in range(channels)], device=maps.device) / 255.0  # [C, 3]
     most, which = ((maps + 1.0) / 2.0).max(1)  # [B, H, W]
     return (colours[which].movedim(-1, 1) * most[:, None]) * 2.0 - 1.0
+
+
+def beside(maps: Tensor, x: Tensor) -> Tensor:
+    """Each map as a picture, followed by its image: ``[2 B, 1 or 3, H, W]``.
+
+    Arguments:
+        maps: ``[B, C, H, W]``.
+        x: images ``[B, 1 or 3, H, W]``.
+    """
+    shown = as_picture(maps)
+    channels = max(shown.shape[1], x.shape[1])
+    return torch.stack([part.expand(-1, channels, -1, -1) for part in (shown, x)], dim=1).flatten(0, 1)
