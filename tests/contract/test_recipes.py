@@ -85,9 +85,10 @@ def test_what_is_saved_is_what_is_loaded(trained: tuple[str, Run, Run]) -> None:
 def test_samples_depend_on_their_place_alone(trained: tuple[str, Run, Run]) -> None:
     _, once, _ = trained
     model = load(once)
-    whole = reverie.sample(model, 5, seed=3, precision="fp32")
-    parts = reverie.sample(model, 5, seed=3, precision="fp32", batch=2)
-    other = reverie.sample(model, 5, seed=4, precision="fp32")
+    asks = reverie.conditions(once.recipe.data, model.space)
+    whole = reverie.sample(model, 5, seed=3, condition=asks, precision="fp32")
+    parts = reverie.sample(model, 5, seed=3, condition=asks, precision="fp32", batch=2)
+    other = reverie.sample(model, 5, seed=4, condition=asks, precision="fp32")
     assert whole.x.shape == (5, *model.space.shape)
     assert bool(torch.isfinite(whole.x).all())
     assert (to_bytes(whole.x).int() - to_bytes(parts.x).int()).abs().max() <= 1
