@@ -85,9 +85,7 @@ class Perceptron(nn.Sequential):
 
     def __init__(self, width: int, ratio: float = 4.0, dropout: float = 0.0) -> None:
         hidden = int(width * ratio)
-        super().__init__(
-            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
-        )
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
 
 
 class Layer(nn.Module):

@@ -219,9 +219,7 @@ class Network(nn.Module):
                 h = self.downsample[level](h)
         return h, skips
 
-    def decode(
-        self, h: Tensor, skips: list[list[Tensor]], vector: Tensor, sequence: Tensor | None = None
-    ) -> Tensor:
+    def decode(self, h: Tensor, skips: list[list[Tensor]], vector: Tensor, sequence: Tensor | None = None) -> Tensor:
         """Returns full resolution's features, from the lowest one's and the skip connections."""
         for k, stages in enumerate(self.up):
             features = skips[len(skips) - 1 - k]
