@@ -370,6 +370,6 @@ def _looks(run: Run) -> list[dict[str, float]]:
 
 def _quick_distance(model: Model, dataset: Dataset, features: Features, cache: str | Path | None) -> float:
     moments = Moments(features.size)
-    for chunk in stream(model, QUICK, seed=1):
+    for chunk in stream(model, QUICK, seed=1, condition=dataset.asks(model.space)):
         moments.add(features.extract(chunk.x))
     return frechet_distance(training_moments(dataset, features, cache), moments)

@@ -173,7 +173,8 @@ class Subject:
         moments, kept, first, done = Moments(features.size), [], [], 0
         labels, guesses, sure = [], [], []
         try:
-            for chunk in stream(self.model, self.count, self.seed, batch=self.batch):
+            asks = self.dataset.asks(self.model.space)
+            for chunk in stream(self.model, self.count, self.seed, condition=asks, batch=self.batch):
                 x = from_bytes(to_bytes(chunk.x)) if image else chunk.x
                 rows = features.extract(x)
                 # Bytes hide what is not a number: the samples themselves must be asked.

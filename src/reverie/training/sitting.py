@@ -164,7 +164,8 @@ class Sitting:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
             with self.loop.averaged():
-                samples, labels = write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
+                asks = self.dataset.asks(self.loop.model.space)
+                samples, labels = write_grid(self.loop.model, file, self.config.grid_size, self.config.seed, asks)
                 signs = checkup(self.loop.model, self.dataset, samples, labels, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
             self._write("checkup", values=signs, fraction=self.loop.progress.fraction)

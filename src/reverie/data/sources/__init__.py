@@ -11,9 +11,10 @@ from reverie.data.sources.digits import digits_source
 from reverie.data.sources.emoji import emoji_source
 from reverie.data.sources.folder import folder_source
 from reverie.data.sources.idx import idx_folder, idx_source, is_idx
+from reverie.data.sources.scenes import scenes_source
 from reverie.data.toys import TOYS, toy_source
 
-BUILTIN = ("digits", "emoji", "stacked-digits", *TOYS)
+BUILTIN = ("digits", "emoji", "scenes", "stacked-digits", *TOYS)
 
 
 def find_source(text: str) -> Source:
@@ -29,6 +30,8 @@ def find_source(text: str) -> Source:
     name, colon, option = text.partition(":")
     if name == "emoji":
         return emoji_source(option)
+    if name == "scenes":
+        return scenes_source(option)
     if name == "stacked-digits":
         digits = find_source(option or "digits")
         if not isinstance(digits, Files | Pixels):
