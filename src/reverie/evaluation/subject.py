@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import reverie
+from reverie.core.capabilities import Observes
 from reverie.core.errors import ReverieError
 from reverie.core.images import from_bytes, to_bytes
 from reverie.core.model import Model
@@ -173,7 +174,7 @@ class Subject:
         moments, kept, first, done = Moments(features.size), [], [], 0
         labels, guesses, sure = [], [], []
         try:
-            asks = self.dataset.asks(self.model.space)
+            asks = self.dataset.asks(self.model.space, self.model.view(Observes))
             for chunk in stream(self.model, self.count, self.seed, condition=asks, batch=self.batch):
                 x = from_bytes(to_bytes(chunk.x)) if image else chunk.x
                 rows = features.extract(x)

@@ -5,7 +5,7 @@ r"""Palette and SR3: a denoiser that sees a spoilt image beside the noisy one re
 
 where y is made from x_0 itself (a lower resolution, a hole, no colours) and concatenated to x_t. The papers predict the
 noise on a variance-preserving path; here it is the velocity on the straight one, which says the same and needs fewer
-steps. In a share of the rows y is not shown, so that there are samples without it, and guidance towards it.
+steps.
 
 References:
     | Image Super-Resolution via Iterative Refinement (Saharia et al., 2021)
@@ -68,7 +68,6 @@ class Config(core.ModelConfig):
             always t = 1, where x_t says nothing and the network becomes the regression E[x_0 | y], sampled in 1 step.
         location: of the logit-normal; above 0 for more noise.
         scale: of the logit-normal.
-        drop_map: the share of rows whose y is not shown in training.
         drop_label: the share of labels dropped in training, for guidance.
         optimizer: how the denoiser steps.
         sampling: how samples are drawn.
@@ -81,7 +80,6 @@ class Config(core.ModelConfig):
     times: Literal["uniform", "logit-normal", "noise"] = "logit-normal"
     location: float = 0.0
     scale: float = Field(1.0, gt=0)
-    drop_map: float = Field(0.1, ge=0, lt=1)
     drop_label: float = Field(0.1, ge=0, le=1)
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, warmup=100, clip=1.0)
     sampling: Sampling = Sampling()
@@ -139,9 +137,8 @@ class Palette(core.Model):
         t = self._times(turn.noise.ids)
         alpha_t, sigma_t = (per_row(a, x_0) for a in self.path(t))
         seen = self.observe(x_0, turn.noise.fork("degradation"))
-        shown = turn.noise.fork("drop map").uniform() >= config.drop_map
         condition = drop_labels(turn.batch.condition, turn.noise.fork("drop"), config.drop_label)
-        condition = replace(condition, image=torch.where(per_row(shown, seen), seen, torch.zeros_like(seen)))
+        condition = replace(condition, image=seen)
         output = self.velocity(alpha_t * x_0 + sigma_t * eps, t, condition)
         target = predictions.target("velocity", x_0, eps, alpha_t, sigma_t)
         return Loss(terms={"velocity": (output - target).square().mean()})
@@ -166,16 +163,23 @@ class Palette(core.Model):
     def sample(
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
-        """Restores ``condition.image``: what ``observe`` makes, or an image of fewer pixels; without it, draws any row.
+        """Restores ``condition.image``: what ``observe`` makes, or an image of fewer pixels.
 
         What was seen for certain is kept exactly.
+
+        Raises:
+            RequestError: there is no image, or it does not fit.
         """
         how = how or self.config.sampling
-        condition = self._enlarged(condition or Condition())
+        condition = condition or Condition()
+        if condition.image is None:
+            raise RequestError(f"this model restores images ({self.config.task}): give it some as condition.image")
+        condition = self._enlarged(condition, condition.image)
         model = ClassifierFree(self, how.guidance) if self.space.classes else self
         x_1 = noise.normal(*self.space.shape)
         x = integrate(model, find_solver(how.solver), x_1, time_grid(how.steps), noise, condition, watch)
-        x = x if condition.image is None else self.degradation.keep(x, condition.image.to(x.dtype))
+        assert condition.image is not None
+        x = self.degradation.keep(x, condition.image.to(x.dtype))
         return x.clamp(-1, 1) if self.space.depth else x
 
     def _times(self, ids: Tensor) -> Tensor:
@@ -184,10 +188,10 @@ class Palette(core.Model):
             return torch.ones_like(t)
         return logit_normal(t, self.config.location, self.config.scale) if self.config.times == "logit-normal" else t
 
-    def _enlarged(self, condition: Condition) -> Condition:
+    def _enlarged(self, condition: Condition, image: Tensor) -> Condition:
         """The condition with an image of fewer pixels enlarged as in training."""
-        image, shape = condition.image, self.space.shape
-        if image is None or not self.space.is_image or image.shape[2:] == shape[1:]:
+        shape = self.space.shape
+        if not self.space.is_image or image.shape[2:] == shape[1:]:
             return condition
         if self.config.task == "inpainting":
             raise RequestError(f"the image and its mask must be {shape[1]} × {shape[2]} pixels, as in training")
