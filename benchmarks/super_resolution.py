@@ -41,8 +41,7 @@ RESULTS, PICTURES, RUNS = (
 )
 ENTRANTS: dict[str, dict[str, Any]] = {
     "sr3": {},
-    # The same network at t = 1 alone: E[x_0 | y].
-    "regression": {"model.times": "noise", "model.sampling.steps": 1},
+    "regression": {"model.regression": True},
 }
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 import reverie
 from reverie.core.batch import Batch, Condition
+from reverie.core.capabilities import Denoises
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
@@ -38,11 +39,10 @@ def turn(x):
 
 
 class Sees(torch.nn.Module):
-    """A network that takes what it sees for the clean image, and remembers what that was."""
+    """A network that takes what it sees for the clean image; at t = 1 its velocity is x_1 less that."""
 
     def forward(self, x, t, condition=None, residuals=()):
-        self.seen = condition.image
-        return x - self.seen[:, : x.shape[1]]
+        return x - condition.image[:, : x.shape[1]]
 
 
 def test_reduction_is_pillows_bicubic():
@@ -94,12 +94,23 @@ def test_one_step_from_noise_is_the_mean_given_what_is_seen():
     torch.testing.assert_close(x, seen, rtol=0, atol=1e-6)
 
 
-def test_at_t_1_the_loss_is_a_regressions():
-    restores = model("sr3", times="noise")
-    restores.network = Sees()
+class Blind(torch.nn.Module):
+    """A network that puts out what it sees, where it is given no noise."""
+
+    def forward(self, x, t, condition=None, residuals=()):
+        assert not x.any()
+        return condition.image
+
+
+def test_the_regression_puts_out_the_mean_and_sees_no_noise():
+    restores = model("sr3", regression=True)
+    restores.network = Blind()
     x = images(6)
-    loss = restores.loss(turn(x)).terms["velocity"]
-    torch.testing.assert_close(loss, (x - restores.observe(x, noise(6))).square().mean())
+    seen = restores.observe(x, noise(6))
+    torch.testing.assert_close(restores.loss(turn(x)).terms["error"], (x - seen).square().mean())
+    assert torch.equal(restores.sample(noise(6, "s"), Condition(image=seen)), seen)
+    assert restores.view(Denoises) is None
+    assert model("sr3").view(Denoises) is not None
 
 
 def test_what_is_known_is_kept_exactly():

@@ -27,8 +27,10 @@ from torch import Tensor, nn
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
+from reverie.core.capabilities import Denoises
 from reverie.core.choice import Choice, auto
 from reverie.core.errors import RequestError
+from reverie.core.model import C
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
@@ -46,7 +48,7 @@ class Sampling(core.Sampling):
     """How samples are drawn.
 
     Arguments:
-        steps: steps from noise to data; 1 is the mean of all that fits, as a regression gives it.
+        steps: steps from noise to data.
         solver: a file of ``samplers/``: ``euler``, ``heun`` (two evaluations a step) …
         guidance: classifier-free guidance towards the label; 1 is the conditional model itself.
     """
@@ -64,8 +66,9 @@ class Config(core.ModelConfig):
         task: what is done to images: ``super-resolution``, ``inpainting``, ``colourisation``.
         factor: how many times smaller the sides of the image are that super-resolution starts from.
         hole: the least and the greatest side of inpainting's hole, as shares of the image's.
-        times: how t is drawn in training: ``uniform``; ``logit-normal``, mostly between data and noise; or ``noise``:
-            always t = 1, where x_t says nothing and the network becomes the regression E[x_0 | y], sampled in 1 step.
+        regression: no diffusion: the same network, shown y alone, puts out the mean of x_0 given y. It is what the
+            papers compare with; samples are that mean, whatever the noise.
+        times: how t is drawn in training: ``uniform``, or ``logit-normal``, mostly between data and noise.
         location: of the logit-normal; above 0 for more noise.
         scale: of the logit-normal.
         drop_label: the share of labels dropped in training, for guidance.
@@ -77,7 +80,8 @@ class Config(core.ModelConfig):
     task: Literal["super-resolution", "inpainting", "colourisation"] = "super-resolution"
     factor: int = Field(4, ge=2)
     hole: tuple[float, float] = (0.25, 0.75)
-    times: Literal["uniform", "logit-normal", "noise"] = "logit-normal"
+    regression: bool = False
+    times: Literal["uniform", "logit-normal"] = "logit-normal"
     location: float = 0.0
     scale: float = Field(1.0, gt=0)
     drop_label: float = Field(0.1, ge=0, le=1)
@@ -131,14 +135,17 @@ class Palette(core.Model):
         return self.degradation(x, noise)
 
     def loss(self, turn: Turn) -> Loss:
-        """The squared error of the velocity, averaged over the values of a row."""
+        """The squared error of the velocity, or of the regression, averaged over the values of a row."""
         x_0, config = turn.batch.x, self.config
-        eps = turn.noise.fork("eps").normal(*self.space.shape)
-        t = self._times(turn.noise.ids)
-        alpha_t, sigma_t = (per_row(a, x_0) for a in self.path(t))
-        seen = self.observe(x_0, turn.noise.fork("degradation"))
         condition = drop_labels(turn.batch.condition, turn.noise.fork("drop"), config.drop_label)
-        condition = replace(condition, image=seen)
+        condition = replace(condition, image=self.observe(x_0, turn.noise.fork("degradation")))
+        if config.regression:
+            return Loss(terms={"error": (self._mean(condition, x_0) - x_0).square().mean()})
+        eps = turn.noise.fork("eps").normal(*self.space.shape)
+        t = even(turn.noise.ids)
+        if config.times == "logit-normal":
+            t = logit_normal(t, config.location, config.scale)
+        alpha_t, sigma_t = (per_row(a, x_0) for a in self.path(t))
         output = self.velocity(alpha_t * x_0 + sigma_t * eps, t, condition)
         target = predictions.target("velocity", x_0, eps, alpha_t, sigma_t)
         return Loss(terms={"velocity": (output - target).square().mean()})
@@ -170,23 +177,27 @@ class Palette(core.Model):
         Raises:
             RequestError: there is no image, or it does not fit.
         """
-        how = how or self.config.sampling
-        condition = condition or Condition()
+        how, condition = how or self.config.sampling, condition or Condition()
         if condition.image is None:
             raise RequestError(f"this model restores images ({self.config.task}): give it some as condition.image")
         condition = self._enlarged(condition, condition.image)
-        model = ClassifierFree(self, how.guidance) if self.space.classes else self
-        x_1 = noise.normal(*self.space.shape)
-        x = integrate(model, find_solver(how.solver), x_1, time_grid(how.steps), noise, condition, watch)
+        x = noise.normal(*self.space.shape)
+        if self.config.regression:
+            x = self._mean(condition, x)
+        else:
+            model = ClassifierFree(self, how.guidance) if self.space.classes else self
+            x = integrate(model, find_solver(how.solver), x, time_grid(how.steps), noise, condition, watch)
         assert condition.image is not None
         x = self.degradation.keep(x, condition.image.to(x.dtype))
         return x.clamp(-1, 1) if self.space.depth else x
 
-    def _times(self, ids: Tensor) -> Tensor:
-        t = even(ids)
-        if self.config.times == "noise":
-            return torch.ones_like(t)
-        return logit_normal(t, self.config.location, self.config.scale) if self.config.times == "logit-normal" else t
+    def view(self, kind: type[C]) -> C | None:
+        return None if self.config.regression and kind is Denoises else super().view(kind)
+
+    def _mean(self, condition: Condition, like: Tensor) -> Tensor:
+        """The regression of x_0 on y, ``[B, ...]``."""
+        output: Tensor = self.network(torch.zeros_like(like), like.new_ones(len(like)), condition)
+        return output.to(like.dtype)
 
     def _enlarged(self, condition: Condition, image: Tensor) -> Condition:
         """The condition with an image of fewer pixels enlarged as in training."""
