@@ -35,7 +35,12 @@ def subject(train: Tensor, held: Tensor, samples: Tensor, count: int | None = No
         yield rows if chosen is None else rows[torch.from_numpy(chosen)]
 
     dataset: Any = SimpleNamespace(
-        train=train, held_out=held, hash="0" * 64, config=SimpleNamespace(held_out=0.1), space=Points.space
+        train=train,
+        held_out=held,
+        hash="0" * 64,
+        config=SimpleNamespace(held_out=0.1),
+        space=Points.space,
+        asks=lambda space: None,
     )
     features: Any = SimpleNamespace(
         size=1, of_rows=of_rows, extract=lambda x: x.flatten(1), classifier=None, key="coordinates"

@@ -30,7 +30,7 @@ def map_channels(name: str, pool: Pool, source: str) -> int:
     if len(pool.shape) != 3:
         raise RequestError(f"{source} holds points, which have no maps; use data.maps=none")
     if name not in known:
-        raise RequestError(f"{source} has no maps '{name}'{nearest(name, [*known, 'none'])}")
+        raise RequestError(f"{source} has no maps '{name}'{nearest(name, known)}")
     return known[name]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from reverie.core.batch import Asks
+from reverie.core.batch import Asks, Condition
 from reverie.core.device import Precision
 from reverie.core.model import Model
 from reverie.core.sampling import sample
@@ -110,6 +110,10 @@ class Work:
 def work(model: Model, *, asks: Asks | None = None, batch: int = 64, how: Any = None) -> Work:
     """Counts what drawing takes, in float32. Arguments as of ``speed``."""
     rows: dict[int, int] = {}
+    given = None if asks is None else asks(torch.arange(max(batch, FEW)))
+
+    def first(count: int) -> Condition | None:
+        return None if given is None else given.rows(0, count)
 
     def seen(module: nn.Module, given: tuple[Any, ...]) -> None:
         first = next((x for x in tree_leaves(given) if isinstance(x, Tensor) and x.ndim > 1), None)
@@ -118,13 +122,13 @@ def work(model: Model, *, asks: Asks | None = None, batch: int = 64, how: Any = 
     hooks = [module.register_forward_pre_hook(seen) for module in model.averaged()]
     try:
         with Operations() as counter:
-            sample(model, FEW, condition=asks, how=how, batch=FEW, precision="fp32")
+            sample(model, FEW, condition=first(FEW), how=how, batch=FEW, precision="fp32")
     finally:
         for hook in hooks:
             hook.remove()
     held = Held()
     with held:
-        sample(model, batch, condition=asks, how=how, batch=batch, precision="fp32")
+        sample(model, batch, condition=first(batch), how=how, batch=batch, precision="fp32")
     weights = sum(x.numel() * x.element_size() for x in (*model.parameters(), *model.buffers()))
     evaluations = max(rows.values(), default=0) / FEW
     return Work(evaluations, counter.total / FEW, weights + held.most, batch)

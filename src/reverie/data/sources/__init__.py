@@ -7,6 +7,7 @@ from pathlib import Path
 from reverie.core.errors import RequestError, nearest
 from reverie.data.source import Files, Pixels, Source, Stacked
 from reverie.data.sources.archive import zip_source
+from reverie.data.sources.avatars import avatars_source
 from reverie.data.sources.digits import digits_source
 from reverie.data.sources.emoji import emoji_source
 from reverie.data.sources.folder import folder_source
@@ -14,7 +15,7 @@ from reverie.data.sources.idx import idx_folder, idx_source, is_idx
 from reverie.data.sources.scenes import scenes_source
 from reverie.data.toys import TOYS, toy_source
 
-BUILTIN = ("digits", "emoji", "scenes", "stacked-digits", *TOYS)
+BUILTIN = ("avatars", "digits", "emoji", "scenes", "stacked-digits", *TOYS)
 
 
 def find_source(text: str) -> Source:
@@ -28,6 +29,8 @@ def find_source(text: str) -> Source:
         RequestError: there is no such source.
     """
     name, colon, option = text.partition(":")
+    if name == "avatars":
+        return avatars_source(option)
     if name == "emoji":
         return emoji_source(option)
     if name == "scenes":
