@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +18,8 @@ from reverie.core.model import Part
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
+from reverie.data import DataConfig, open_data
+from reverie.evaluation.measures.control import measure
 from reverie.maths.edges import edges
 from reverie.models.diffusion.controlnet import Config, ControlNet
 from reverie.training.build import load
@@ -152,3 +157,24 @@ def test_training_on_a_run_keeps_the_run(tmp_path):
     x = model.sample(KeyedNoise(0, ids), condition)
     assert torch.equal(x, load(run).sample(KeyedNoise(0, ids), condition))
     assert not torch.equal(x, load(base).sample(KeyedNoise(0, ids), condition)), "two steps of the copy are seen"
+
+
+def test_the_agreement_of_edges_is_measured_on_samples():
+    """Of 'samples' that are the very rows whose edges were asked for it is 1, of other rows what chance gives."""
+    dataset = open_data(DataConfig(source="digits", size=16, condition="none"))
+    model: Any = controlled("flow-matching", UNET)
+    model.space = replace(model.space, shape=(1, 16, 16), classes=0)
+    asks = dataset.asks(model.space, model)
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(dataset.held_out))
+
+    def figure(places):
+        x = dataset.held_out.take(order[places])[0]
+        subject: Any = SimpleNamespace(
+            model=model, asks=asks, dataset=dataset, drawn=SimpleNamespace(first=x), recipe=lambda *of: ""
+        )
+        return measure(subject)["edge_f1"]
+
+    assert figure(np.arange(20)).estimate.value == 1.0
+    other = figure(np.arange(1, 21))
+    assert other.estimate.value < 0.95
+    assert other.note.startswith("against another sample's edges: ")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from reverie.core.batch import Asks
-from reverie.core.capabilities import Observes
 from reverie.evaluation.figure import Estimate, Figure
 from reverie.evaluation.intervals import of_mean
 from reverie.evaluation.speed import speed, work
@@ -22,12 +20,8 @@ def measure(subject: Subject) -> dict[str, Figure]:
     return _time(subject) | _work(subject) | _training(subject)
 
 
-def _asks(subject: Subject) -> Asks | None:
-    return subject.dataset.asks(subject.model.space, subject.model.view(Observes))
-
-
 def _time(subject: Subject) -> dict[str, Figure]:
-    found = speed(subject.model, asks=_asks(subject), seconds=TIMED)
+    found = speed(subject.model, asks=subject.asks, seconds=TIMED)
     together = of_mean([found.batch / seconds for seconds in found.together])
     extra = found.parameters - (found.sampling_parameters or found.parameters)
     return {
@@ -56,7 +50,7 @@ def _time(subject: Subject) -> dict[str, Figure]:
 
 
 def _work(subject: Subject) -> dict[str, Figure]:
-    found = work(subject.model, asks=_asks(subject))
+    found = work(subject.model, asks=subject.asks)
     return {
         "network_evaluations": Figure(
             "Network evaluations",
