@@ -41,6 +41,8 @@ def sample(
 
     [bold]reverie sample runs/flow-matching-digits -n 100 --label 3 steps=20 guidance=2 -o threes.png[/bold]
     """
+    from reverie.core.capabilities import Observes  # brings torch
+
     if precision not in ("auto", "fp32", "bf16"):
         raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
     reverie.check_target(out)
@@ -49,7 +51,7 @@ def sample(
     for path, value in map(parse_change, changes or ()):
         put(settings, path, value)
     how = type(model.config.sampling).read(settings, "sampling")
-    asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps)
+    asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps, model.view(Observes))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=count)
         drawn = reverie.sample(

@@ -99,6 +99,14 @@ class Denoises(Protocol):
 
 
 @runtime_checkable
+class Observes(Protocol):
+    """Makes the image that it is conditioned on from the row itself: edges, a low resolution, a hole."""
+
+    def observe(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns what is seen of rows x, as ``Condition.image`` takes it."""
+
+
+@runtime_checkable
 class Criticises(Protocol):
     """Scores rows: logits, higher is more like the data."""
 
@@ -124,5 +132,5 @@ class Translates(Protocol):
 
 ALL: Mapping[str, Any] = {
     kind.__name__: kind
-    for kind in (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Criticises, Styles, Translates)
+    for kind in (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Observes, Criticises, Styles, Translates)
 }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from reverie.core.batch import Asks, Condition
+from reverie.core.capabilities import Observes
 from reverie.core.errors import RequestError
 from reverie.core.sampling import Samples
 from reverie.core.space import Space
@@ -17,7 +18,11 @@ from reverie.data.maps import beside
 
 
 def conditions(
-    trained_on: Mapping[str, Any], space: Space, data: str | None = None, maps: str | None = None
+    trained_on: Mapping[str, Any],
+    space: Space,
+    data: str | None = None,
+    maps: str | None = None,
+    observes: Observes | None = None,
 ) -> Asks | None:
     """What a model's samples are drawn for; None where it draws from no maps.
 
@@ -26,6 +31,7 @@ def conditions(
         space: the model's.
         data: a source whose rows' maps are taken, held-out rows first of all; the recipe's where None.
         maps: pictures that are themselves the maps, a folder or any other source.
+        observes: the model as one that makes its maps from rows itself, if it does.
 
     Raises:
         RequestError: maps are given to a model that draws from none, both are given, or they do not fit the model.
@@ -36,7 +42,7 @@ def conditions(
         return None
     if maps is None:
         other = {} if data is None else {"source": data, "condition": "none"}
-        return open_data(DataConfig.read({**trained_on, **other}, "data")).asks(space)
+        return open_data(DataConfig.read({**trained_on, **other}, "data")).asks(space, observes)
     if data is not None:
         raise RequestError("give --data, whose maps are made as in training, or --maps, pictures of maps; not both")
     if space.maps not in (1, 3):

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from reverie.core.batch import Asks, Condition
+from reverie.core.capabilities import Observes
 from reverie.core.errors import RequestError, nearest
+from reverie.core.noise import KeyedNoise
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
 from reverie.data.maps import COMPUTED, map_channels
@@ -184,11 +186,12 @@ class Dataset:
         size = self.space.shape[1] if self.space.is_image else None
         return Rows(self.pool, places, size, self.space.classes > 0, self.config.maps)
 
-    def asks(self, space: Space) -> Asks | None:
+    def asks(self, space: Space, observes: Observes | None = None) -> Asks | None:
         """What samples with these ids are to be drawn for, where that cannot be made up: held-out rows' maps.
 
         Arguments:
             space: of the model that is sampled.
+            observes: the model as one that makes its maps from rows itself, if it does.
 
         Returns:
             ids ``[B]`` to the conditions of held-out rows (training rows where none is held out), in an order of no
@@ -199,8 +202,9 @@ class Dataset:
         """
         if not space.maps:
             return None
-        if self.space.maps != space.maps or self.space.shape[1:] != space.shape[1:]:
-            have = f"maps of {self.space.maps} channels" if self.space.maps else "no maps"
+        maps = self.space.maps if observes is None else space.maps
+        if maps != space.maps or self.space.shape[1:] != space.shape[1:]:
+            have = f"maps of {maps} channels" if maps else "no maps"
             raise RequestError(
                 f"the model draws from maps of {space.maps} channels at {space.shape[1]}x{space.shape[2]}; "
                 f"{self.config.source} has {have} at {self.space.shape[1]}x{self.space.shape[2]} (data.maps)"
@@ -209,7 +213,9 @@ class Dataset:
         order = np.random.Generator(np.random.Philox(0)).permutation(len(rows))
 
         def asked(ids: Tensor) -> Condition:
-            condition = rows.take(order[ids.cpu().numpy() % len(rows)])[1]
+            x, condition = rows.take(order[ids.cpu().numpy() % len(rows)])
+            if observes is not None:
+                condition = replace(condition, image=observes.observe(x, KeyedNoise(0, ids.cpu(), "observe")))
             return condition if space.classes else replace(condition, label=None)
 
         return asked
