@@ -29,6 +29,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior
 from reverie.maths.operators import Operator, conjugate_gradients
+from reverie.maths.paths import per_row
 from reverie.maths.posteriors import Dirac
 from reverie.samplers.guidance.wrapper import Wrapper, bounded, weight
 
@@ -66,5 +67,9 @@ class MomentMatching(Wrapper):
 
         residual = self.y - self.operator(x_0.detach())
         w = conjugate_gradients(system, residual, self.iterations)
-        guided = x_0.detach() + spread(self.operator.adjoint(w))
-        return Dirac(bounded(guided, x_0, f"noise = {self.noise:g}", t))
+        shift = spread(self.operator.adjoint(w))
+        # Where V is a covariance, A takes the shift to less than the residual. A network's Jacobian may be none.
+        reach = self.operator(shift).flatten(1).norm(dim=1)
+        length = residual.flatten(1).norm(dim=1)
+        shift = per_row((length / reach.clamp_min(torch.finfo(reach.dtype).tiny)).clamp_max(1), shift) * shift
+        return Dirac(bounded(x_0.detach() + shift, x_0, f"noise = {self.noise:g}", t))
