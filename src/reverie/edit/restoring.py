@@ -29,7 +29,7 @@ class Restoring(Settings):
     """
 
     method: Literal["moments", "dps"] = "moments"
-    noise: float = Field(0.05, ge=0)
+    noise: float = Field(0.005, ge=0)
     iterations: int = Field(3, ge=1)
     scale: float = Field(1.0, ge=0)
     eta: float = Field(1.0, ge=0, le=1)

@@ -21,6 +21,7 @@ from reverie.core.strict import Strict
 from reverie.maths.times import time_grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.free_control import features
 from reverie.samplers.guidance.wrapper import BlowsUp
 from reverie.samplers.integrate import Frame, Watch, integrate
 from reverie.samplers.solver import Solver
@@ -97,6 +98,22 @@ class Task:
     def repeated(self) -> Tensor:
         """Each picture ``count`` times, where the model denoises: ``[rows, ...]``."""
         return self.denoises.enter(self.x).repeat_interleave(self.count, 0)
+
+    @property
+    def later_maps(self) -> tuple[int, ...]:
+        """The numbers of the feature maps in the second half of the network, past its middle, without the last.
+
+        There a U-Net draws, and its features tell what lies where; the last knows pixels alone.
+
+        Raises:
+            RequestError: there are too few.
+        """
+        x = self.repeated[:1]
+        with torch.no_grad():
+            count = len(features(self.steers, self.denoises, x, x.new_full((1,), 0.5), self.condition(1)))
+        if count < 4:
+            raise RequestError(f"the model's network has {count} feature maps; the tool needs at least 4")
+        return tuple(range(count // 2 + 1, count - 1))
 
     def noise(self, stream: str) -> Noise:
         """Noise for each result; it depends on the seed and the result's place alone."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from reverie.nn.attention import SelfAttention
@@ -30,9 +31,11 @@ def steered(network: nn.Module, change: Callable[[int, Tensor], Tensor]) -> Iter
 
     def pass_on(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         nonlocal place
-        changed = change(place, output.flatten(2))
+        flat = output.flatten(2)
+        changed = change(place, flat)
         place += 1
-        return changed.view_as(output)
+        # A copy in the output's own layout, which kernels after it count on.
+        return output if changed is flat else torch.empty_like(output).copy_(changed.view_as(output))
 
     hooks = [network.register_forward_pre_hook(begin)]
     hooks += [block.register_forward_hook(pass_on) for block in network.modules() if isinstance(block, BLOCKS)]

@@ -56,6 +56,7 @@ def controlled(task: Task, settings: Settings) -> tuple[Tensor, Tensor]:
         picture=task.repeated,
         seeds=_seeds(task, settings, x_1),
         noise=task.normal("structure"),
+        maps=task.later_maps,
         structure=settings.structure,
         appearance=settings.appearance,
         siblings=by_time,

@@ -34,14 +34,15 @@ def draw(task: Task, settings: Settings) -> Sheet:
             f"ctrl-x needs --to, one picture for the appearance or as many as structures ({len(task.x)})"
         )
     others = task.others.expand_as(task.x)
+    maps = task.later_maps
     steered = CtrlX(
         task.denoises,
         steers=task.steers,
         structure=task.repeated,
         appearance=task.denoises.enter(others).repeat_interleave(task.count, 0),
         noise=task.normal("pictures"),
-        structure_maps=(2, 3, 4),
-        appearance_maps=(3, 4, 5),
+        structure_maps=maps,
+        appearance_maps=(*maps, maps[-1] + 1),
         structure_until=settings.structure,
         appearance_until=settings.appearance,
     )

@@ -1,9 +1,11 @@
 r"""FreeControl: guidance by energies of the denoiser's own features, without training.
 
-.. math:: \hat\epsilon = \epsilon_\theta(x_t, t, c) - s \, g(x_t; t, y), \qquad g = - \sigma_t \nabla_{x_t} E
+.. math:: \hat\epsilon = \epsilon_\theta(x_t, t, c) - s \, g(x_t; t, y), \qquad g = - \alpha_t \sigma_t \nabla_{x_t} E
 
-with two energies. Structure: features of the result, in the principal axes of features of seed images, should be
-those of the picture y at the same place,
+with alpha_t so that it fades where x_t shows nothing of the data, and two energies.
+
+Structure: features of the result, in the principal axes of features of seed images, should be those of the picture y
+at the same place,
 
 .. math:: E_s = \frac{D}{2} \; \text{mean} \; \big( B^\top f(x_t) - B^\top f(y_t) \big)^2 / \lambda
 
@@ -34,7 +36,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior, Steers
 from reverie.maths.paths import per_row
 from reverie.maths.posteriors import Dirac
-from reverie.samplers.guidance.wrapper import Wrapper, bounded, weight, with_gradient
+from reverie.samplers.guidance.wrapper import Wrapper, bounded, with_gradient
 
 
 class Axes(NamedTuple):
@@ -96,10 +98,10 @@ class FreeControl(Wrapper):
         picture: y, ``[B, ...]`` or one row for all.
         seeds: rows ``[N, ...]`` of the kind that the model draws; their features give the axes.
         noise: normals ``[B, ...]`` that take the picture, and the seeds with those repeated, to x_t.
+        maps: which feature maps, by number.
         structure: s of E_s.
         appearance: s of E_a.
         siblings: a_t by time; needed where appearance is above 0.
-        maps: which feature maps, by number.
         axes: how many a map.
     """
 
@@ -107,10 +109,10 @@ class FreeControl(Wrapper):
     picture: Tensor
     seeds: Tensor
     noise: Tensor
+    maps: tuple[int, ...]
     structure: float = 1.0
     appearance: float = 0.0
     siblings: Mapping[float, Tensor] | None = None
-    maps: tuple[int, ...] = (2, 3, 4)
     axes: int = 8
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
@@ -135,7 +137,8 @@ class FreeControl(Wrapper):
         with self.steers.steered(listen):
             x_0, slope = with_gradient(self.model, x_t, t, condition, energy)
         what = f"structure = {self.structure:g}, appearance = {self.appearance:g}"
-        return Dirac(bounded(x_0 - weight(self.path, t, x_t) * slope, x_0, what, t))
+        sigma_t = per_row(self.path(t)[1], x_t)
+        return Dirac(bounded(x_0 - sigma_t**2 * slope, x_0, what, t))
 
     def _wanted(
         self, x_t: Tensor, t: Tensor, condition: Condition | None
