@@ -22,8 +22,8 @@ class Settings(tasks.Settings):
         eta: the share of fresh noise in each step.
     """
 
-    structure: float = Field(0.4, ge=0, le=1)
-    appearance: float = Field(0.2, ge=0, le=1)
+    structure: float = Field(0.1, ge=0, le=1)
+    appearance: float = Field(0.6, ge=0, le=1)
     eta: float = Field(1.0, ge=0, le=1)
 
 
