@@ -20,9 +20,10 @@ from reverie.edit import reading
 from reverie.edit.asked import Asked
 from reverie.edit.draw import draw
 from reverie.edit.pictures import blend, inpaint, invert, sdedit, upscale, vary
-from reverie.edit.task import Task, times_from, tools
+from reverie.edit.task import Task, tools
 from reverie.maths.paths import LinearBetas, Straight
 from reverie.maths.posteriors import Dirac, GaussianData
+from reverie.samplers.solver import find_solver
 
 SHAPE = (1, 4, 4)
 
@@ -74,14 +75,14 @@ def test_sdedit_goes_from_the_picture_to_a_new_sample(model: Known) -> None:
         for s in (0.1, 0.3, 0.6)
     ]
     assert kept == sorted(kept)
-    assert times_from(0.5, 4) == [0.5, 0.25, 0.0]
+    assert task.times(sdedit.Settings(steps=4), 0.4) == [0.4, 0.25, 0.0]
 
 
 def test_inversion_comes_back_with_more_steps(model: Known) -> None:
     task = Task(model=model, x=pictures(model))
 
     def off(steps: int, solver: str = "ddim") -> float:
-        settings = invert.Settings(steps=steps, solver=solver)
+        settings = invert.Settings(steps=steps, solver=find_solver(solver))
         again = invert.taken_back(task, invert.inverted(task, task.x, settings), settings)
         return float((again - task.x).square().mean().sqrt())
 
@@ -132,7 +133,7 @@ def test_upscaling_has_the_exact_posterior(model: Known) -> None:
     assert torch.allclose(torch.cov(rows[:, 1].T), spread, atol=0.04)
 
 
-@pytest.fixture(scope="module", params=["ddpm", "flow-matching"])
+@pytest.fixture(scope="module", params=["ddpm", "rectified-flow"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param) / "run"
     small = ["model.network.image={name: unet, width: 16, patch: 4}", "train.batch=8"]
@@ -166,7 +167,7 @@ def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) 
         draw(run, "colourise", Asked(settings=few))
 
 
-@pytest.mark.parametrize("run", ["flow-matching"], indirect=True)
+@pytest.mark.parametrize("run", ["rectified-flow"], indirect=True)
 def test_what_is_asked_wrongly_is_told(run: Path, tmp_path: Path) -> None:
     small, whole = tmp_path / "small.png", tmp_path / "whole.png"
     Image.new("L", (14, 14)).save(small)

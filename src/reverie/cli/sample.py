@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 import reverie
 from reverie.core.errors import RequestError
-from reverie.core.recipe import parse_change
+from reverie.core.recipe import parse_change, put
 
 
 def sample(
@@ -37,9 +37,10 @@ def sample(
         raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
     reverie.check_target(out)
     model = reverie.load(run, device)
-    how = type(model.config.sampling).read(
-        {**model.config.sampling.model_dump(), **dict(map(parse_change, changes or ()))}, "sampling"
-    )
+    settings = model.config.sampling.model_dump()
+    for path, value in map(parse_change, changes or ()):
+        put(settings, path, value)
+    how = type(model.config.sampling).read(settings, "sampling")
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=count)
         drawn = reverie.sample(

@@ -122,7 +122,7 @@ def parse_change(text: str) -> tuple[str, Any]:
 
 
 def set_path(body: dict[str, Any], path: str, value: Any) -> None:
-    """Sets ``body["a"]["b"]`` for the path ``"a.b"``; a network given by name alone becomes a mapping.
+    """Sets a value of a recipe, as ``put`` does.
 
     Raises:
         RequestError: the first key is not one of a recipe's.
@@ -131,6 +131,16 @@ def set_path(body: dict[str, Any], path: str, value: Any) -> None:
     sections = {"model", "train", "data", *PARTS}
     if keys[0] not in sections:
         raise RequestError(f"unknown key '{path}'{nearest(keys[0], sections)}")
+    put(body, path, value)
+
+
+def put(body: dict[str, Any], path: str, value: Any) -> None:
+    """Sets ``body["a"]["b"]`` for the path ``"a.b"``, whatever the first key; what has a name alone becomes a mapping.
+
+    Raises:
+        RequestError: a key on the way is no section.
+    """
+    keys = path.split(".")
     here = body
     for key in keys[:-1]:
         below = here.get(key)

@@ -11,7 +11,6 @@ from reverie.core.errors import RequestError
 from reverie.edit.sheet import Sheet, strips
 from reverie.edit.task import Settings, Task, solve
 from reverie.maths.operators import Operator
-from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.dps import DPS
 from reverie.samplers.guidance.moments import MomentMatching
@@ -47,7 +46,7 @@ def restored(task: Task, operator: Operator, y: Tensor, settings: Restoring) -> 
     Raises:
         RequestError: the model does not denoise pictures themselves.
     """
-    x_1 = task.normal("start")
+    x_1 = task.start()
     if x_1.shape[1:] != task.x.shape[1:]:
         raise RequestError(
             "this model denoises codes, not pictures: what is seen of a picture says nothing of them yet"
@@ -56,10 +55,10 @@ def restored(task: Task, operator: Operator, y: Tensor, settings: Restoring) -> 
     model, noise = task.guided(settings.guidance), task.noise("steps")
     if settings.method == "moments":
         model = task.clipped(MomentMatching(model, operator, y, settings.noise, settings.iterations))
-        x = solve(model, DDIM(settings.eta), x_1, time_grid(settings.steps), noise, task.condition())
+        x = solve(model, DDIM(settings.eta), x_1, task.times(settings), noise, task.condition())
     else:
         solver = DPS(DDIM(settings.eta), operator, y, settings.scale)
-        x = solve(task.clipped(model), solver, x_1, time_grid(settings.steps), noise, task.condition())
+        x = solve(task.clipped(model), solver, x_1, task.times(settings), noise, task.condition())
     return task.results(x)
 
 

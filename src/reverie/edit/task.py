@@ -18,7 +18,8 @@ from reverie.core.errors import RequestError, ReverieError, nearest
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.strict import Strict
-from reverie.maths.times import time_grid
+from reverie.maths.paths import prior_scale
+from reverie.maths.times import Grid, grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.guidance.free_control import features
@@ -36,10 +37,12 @@ class Settings(Strict):
 
     Arguments:
         steps: from noise to a picture.
+        grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance towards ``--label``; 1 is the conditional model itself.
     """
 
     steps: int = Field(50, ge=1)
+    grid: Grid = "even"
     guidance: float = Field(1.0, ge=0)
 
 
@@ -123,6 +126,14 @@ class Task:
         """Standard normals where the model denoises, ``[rows, ...]``."""
         return self.noise(stream).normal(*self.repeated.shape[1:])
 
+    def start(self) -> Tensor:
+        """Where sampling starts, at t = 1, ``[rows, ...]``."""
+        return prior_scale(self.denoises.path, self.x.device) * self.normal("start")
+
+    def times(self, settings: Settings, start: float = 1.0) -> list[float]:
+        """Times from ``start`` down to 0: of so many steps from 1 those that lie there."""
+        return [start, *(t for t in grid(settings.grid, settings.steps, self.denoises.path) if t < start)]
+
     def condition(self, rows: int | None = None) -> Condition:
         """The class asked for, or none, for each result."""
         if not self.model.space.classes:
@@ -155,11 +166,6 @@ def denoiser(model: Model) -> Denoises:
     if not model.space.is_image:
         raise RequestError("edit draws images; this model's rows are points")
     return found
-
-
-def times_from(start: float, steps: int) -> list[float]:
-    """Times from ``start`` down to 0, as far apart as ``steps`` from 1 to 0 would be: at least one step."""
-    return [start * t for t in time_grid(max(1, round(steps * start)))]
 
 
 def solve(

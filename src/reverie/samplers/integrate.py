@@ -73,7 +73,7 @@ def integrate(
         condition: what rows are conditioned on.
         watch: called after every step; returning True stops.
     """
-    state = solver.init(x)
+    state = solver.init(x, len(times) - 1)
     for step, (t, s) in enumerate(pairwise(times), start=1):
         t_rows, s_rows = (torch.full((len(x),), time, dtype=x.dtype, device=x.device) for time in (t, s))
         x, state = solver.step(model, x, t_rows, s_rows, condition, noise, state)

@@ -10,7 +10,7 @@ from reverie.core.noise import KeyedNoise
 from reverie.edit import task as tasks
 from reverie.edit.sheet import Sheet, strips
 from reverie.edit.task import Task, solve
-from reverie.maths.times import time_grid
+from reverie.maths.paths import prior_scale
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.free_control import FreeControl
 from reverie.samplers.guidance.interval import Interval
@@ -45,8 +45,8 @@ def draw(task: Task, settings: Settings) -> Sheet:
 
 def controlled(task: Task, settings: Settings) -> tuple[Tensor, Tensor]:
     """Samples without and with control, where the model denoises, ``[rows, ...]`` each."""
-    model, times = task.guided(settings.guidance), time_grid(settings.steps)
-    x_1, film = task.normal("start"), Film()
+    model, times = task.guided(settings.guidance), task.times(settings)
+    x_1, film = task.start(), Film()
     plain = task.clipped(model)
     siblings = solve(plain, DDIM(), x_1, times, task.noise("steps"), task.condition(), film)
     by_time = {round(frame.t, 6): frame.x_t for frame in film.frames} | {1.0: x_1}
@@ -69,5 +69,5 @@ def controlled(task: Task, settings: Settings) -> tuple[Tensor, Tensor]:
 def _seeds(task: Task, settings: Settings, x_1: Tensor) -> Tensor:
     """Samples of the model, of any class."""
     more = KeyedNoise(task.seed, torch.arange(SEEDS, device=x_1.device), "seeds")
-    x = more.normal(*x_1.shape[1:])
-    return solve(task.clipped(task.denoises), DDIM(), x, time_grid(settings.steps), more, task.condition(SEEDS))
+    x = prior_scale(task.denoises.path) * more.normal(*x_1.shape[1:])
+    return solve(task.clipped(task.denoises), DDIM(), x, task.times(settings), more, task.condition(SEEDS))

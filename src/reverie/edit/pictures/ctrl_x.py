@@ -8,7 +8,6 @@ from reverie.core.errors import RequestError
 from reverie.edit import task as tasks
 from reverie.edit.sheet import Sheet, strips
 from reverie.edit.task import Task, solve
-from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.ctrl_x import CtrlX
 
@@ -46,8 +45,6 @@ def draw(task: Task, settings: Settings) -> Sheet:
         structure_until=settings.structure,
         appearance_until=settings.appearance,
     )
-    times = time_grid(settings.steps)
-    x = solve(
-        task.clipped(steered), DDIM(settings.eta), task.normal("start"), times, task.noise("steps"), task.condition()
-    )
+    times = task.times(settings)
+    x = solve(task.clipped(steered), DDIM(settings.eta), task.start(), times, task.noise("steps"), task.condition())
     return strips(task.x, others, task.results(x))

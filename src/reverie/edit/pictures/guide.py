@@ -14,12 +14,12 @@ from reverie.core.errors import RequestError
 from reverie.edit import task as tasks
 from reverie.edit.sheet import Sheet
 from reverie.edit.task import Task, denoiser, solve
-from reverie.maths.times import time_grid
+from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.autoguidance import Autoguidance
 from reverie.samplers.guidance.classifier import Classifier
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.interval import Interval
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import SolverChoice
 
 
 class Settings(tasks.Settings):
@@ -38,7 +38,7 @@ class Settings(tasks.Settings):
     guidance: float = Field(3.0, ge=0)
     low: float = Field(0.0, ge=0, le=1)
     high: float = Field(1.0, ge=0, le=1)
-    solver: str = "ddim"
+    solver: SolverChoice = DDIM()
 
 
 def draw(task: Task, settings: Settings) -> Sheet:
@@ -46,9 +46,9 @@ def draw(task: Task, settings: Settings) -> Sheet:
     labels = _labels(task)
     plain, guided, condition = _denoisers(task, settings, labels)
     guided = Interval(plain, guided, settings.low, settings.high)
-    x_1, times = task.normal("start"), time_grid(settings.steps)
+    x_1, times = task.start(), task.times(settings)
     drawn = [
-        solve(task.clipped(model), find_solver(settings.solver), x_1, times, task.noise("steps"), condition)
+        solve(task.clipped(model), settings.solver, x_1, times, task.noise("steps"), condition)
         for model in (plain, guided)
     ]
     return Sheet(torch.cat([task.denoises.leave(z) for z in drawn]).cpu().clamp(-1, 1), task.rows)

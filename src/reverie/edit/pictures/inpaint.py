@@ -13,7 +13,6 @@ from reverie.edit.restoring import Restoring, restored
 from reverie.edit.sheet import Sheet, strips
 from reverie.edit.task import Task, solve
 from reverie.maths.operators import Mask
-from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.repaint import RePaint, there_and_back
 
@@ -51,6 +50,6 @@ def inpainted(task: Task, mask: Mask, settings: Settings) -> Tensor:
     if x.shape[1:] != task.x.shape[1:]:
         raise RequestError("this model denoises codes, not pictures: a mask of pixels says nothing of them yet")
     solver = RePaint(DDIM(settings.eta), mask, x)
-    times = there_and_back(time_grid(settings.steps), settings.jump, settings.resamplings)
+    times = there_and_back(task.times(settings), settings.jump, settings.resamplings)
     model = task.clipped(task.guided(settings.guidance))
-    return task.results(solve(model, solver, task.normal("start"), times, task.noise("steps"), task.condition()))
+    return task.results(solve(model, solver, task.start(), times, task.noise("steps"), task.condition()))

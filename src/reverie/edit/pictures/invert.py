@@ -12,8 +12,9 @@ from torch import Tensor
 from reverie.edit import task as tasks
 from reverie.edit.sheet import Sheet, strips
 from reverie.edit.task import Task, solve
-from reverie.maths.times import time_grid
-from reverie.samplers.solver import find_solver
+from reverie.maths.paths import prior_scale
+from reverie.samplers.ddim import DDIM
+from reverie.samplers.solver import SolverChoice
 
 
 class Settings(tasks.Settings):
@@ -23,23 +24,27 @@ class Settings(tasks.Settings):
         solver: a deterministic one of one step: ``ddim`` (order 1), ``heun`` (order 2, twice the work).
     """
 
-    solver: str = "ddim"
+    solver: SolverChoice = DDIM()
 
 
 def draw(task: Task, settings: Settings) -> Sheet:
     """The picture, its noise (grey is 0, black and white 2 and beyond), and the picture again."""
     z = inverted(task, task.repeated, settings)
-    return strips(task.x, task.results(z)[:, :1] / 2, task.results(taken_back(task, z, settings))[:, :1])
+    return strips(
+        task.x,
+        task.results(z / (2 * prior_scale(task.denoises.path)))[:, :1],
+        task.results(taken_back(task, z, settings))[:, :1],
+    )
 
 
 def inverted(task: Task, x: Tensor, settings: Settings) -> Tensor:
     """The noise of rows ``[B, ...]``."""
-    times = time_grid(settings.steps)[::-1]
+    times = task.times(settings)[::-1]
     condition = task.condition(len(x))
-    return solve(task.denoises, find_solver(settings.solver), x, times, task.noise("unused"), condition)
+    return solve(task.denoises, settings.solver, x, times, task.noise("unused"), condition)
 
 
 def taken_back(task: Task, z: Tensor, settings: Settings) -> Tensor:
     """Rows ``[B, ...]`` of noise."""
-    times, condition = time_grid(settings.steps), task.condition(len(z))
-    return solve(task.denoises, find_solver(settings.solver), z, times, task.noise("unused"), condition)
+    times, condition = task.times(settings), task.condition(len(z))
+    return solve(task.denoises, settings.solver, z, times, task.noise("unused"), condition)

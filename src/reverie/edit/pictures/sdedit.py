@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reverie.edit import task as tasks
 from reverie.edit.sheet import Sheet, strips
-from reverie.edit.task import Task, solve, times_from
+from reverie.edit.task import Task, solve
 from reverie.maths.paths import per_row
 from reverie.samplers.ddim import DDIM
 
@@ -45,6 +45,6 @@ def edited(task: Task, settings: Settings) -> Tensor:
         return x
     alpha_t, sigma_t = (per_row(a, x) for a in task.denoises.path(x.new_full((len(x),), settings.strength)))
     model = task.clipped(task.guided(settings.guidance))
-    times = times_from(settings.strength, settings.steps)
+    times = task.times(settings, settings.strength)
     x_t = alpha_t * x + sigma_t * task.normal("start")
     return solve(model, DDIM(settings.eta), x_t, times, task.noise("steps"), task.condition())

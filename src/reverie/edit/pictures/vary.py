@@ -35,5 +35,5 @@ def draw(task: Task, settings: Settings) -> Sheet:
     """The picture, and variations."""
     z = invert.inverted(task, task.repeated, settings)
     t = z.new_tensor([settings.strength])
-    moved = torch.cat([circle(a, b, t) for a, b in zip(z, task.normal("start"), strict=True)])
+    moved = torch.cat([circle(a, b, t) for a, b in zip(z, task.start(), strict=True)])
     return strips(task.x, task.results(invert.taken_back(task, moved, settings)))

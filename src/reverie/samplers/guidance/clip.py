@@ -7,13 +7,13 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.samplers.guidance.wrapper import Wrapper
 
 
@@ -26,4 +26,6 @@ class Clip(Wrapper):
     """
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
-        return Dirac(self.model.denoise(x_t, t, condition).mean.clamp(-1, 1))
+        posterior = self.model.denoise(x_t, t, condition)
+        mean = posterior.mean.clamp(-1, 1)
+        return replace(posterior, mean=mean) if isinstance(posterior, LearnedStep) else Dirac(mean)

@@ -41,8 +41,8 @@ class DPS(Solver):
     y: Tensor
     scale: float = 1.0
 
-    def init(self, x_t: Tensor) -> State:
-        return self.inner.init(x_t)
+    def init(self, x_t: Tensor, steps: int = 1) -> State:
+        return self.inner.init(x_t, steps)
 
     def step(
         self,

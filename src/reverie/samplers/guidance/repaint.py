@@ -44,8 +44,8 @@ class RePaint(Solver):
     mask: Mask
     x: Tensor
 
-    def init(self, x_t: Tensor) -> State:
-        return self.inner.init(x_t)
+    def init(self, x_t: Tensor, steps: int = 1) -> State:
+        return self.inner.init(x_t, steps)
 
     def step(
         self,
