@@ -207,7 +207,7 @@ def conjugate_gradients(apply: Callable[[Tensor], Tensor], b: Tensor, iterations
     Arguments:
         apply: M, of rows ``[B, ...]``.
         b: ``[B, ...]``.
-        iterations: at most; a row stops where its residual is a millionth of b.
+        iterations: at most; a row stops where its residual is a millionth of b, or M proves indefinite.
     """
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -217,12 +217,16 @@ def conjugate_gradients(apply: Callable[[Tensor], Tensor], b: Tensor, iterations
     x, residual, direction = torch.zeros_like(b), b, b
     length = dot(b, b)
     enough = 1e-12 * length
+    going = length > 0
     for _ in range(iterations):
-        going = length > enough
+        image = apply(direction)
+        curvature = dot(direction, image)
+        going = (
+            going & (length > enough) & (curvature > 0)
+        )  # below 0 M is not what it should be, and a step leads astray
         if not bool(going.any()):
             break
-        image = apply(direction)
-        step = torch.where(going, length / dot(direction, image).clamp_min(tiny), 0)
+        step = torch.where(going, length / curvature.clamp_min(tiny), 0)
         x = x + step * direction
         residual = residual - step * image
         longer = dot(residual, residual)

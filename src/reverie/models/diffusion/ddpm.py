@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Denoises
+from reverie.core.capabilities import Change, Denoises
 from reverie.core.choice import Choice, auto
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise, Noise
@@ -36,6 +37,7 @@ from reverie.maths import predictions
 from reverie.maths.paths import LinearBetas, per_row
 from reverie.maths.posteriors import Dirac
 from reverie.maths.times import Grid, even, grid
+from reverie.nn.features import steered
 from reverie.samplers.bound import Chain
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
@@ -139,6 +141,9 @@ class DDPM(core.Model):
 
     def leave(self, z: Tensor) -> Tensor:
         return z
+
+    def steered(self, change: Change) -> AbstractContextManager[None]:
+        return steered(self.network, change)
 
     def sample(
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None

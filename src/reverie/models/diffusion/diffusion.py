@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Bounds, Denoises, LogProb, Path, Posterior
+from reverie.core.capabilities import Bounds, Change, Denoises, LogProb, Path, Posterior
 from reverie.core.choice import Choice, auto
 from reverie.core.errors import RequestError
 from reverie.core.model import C
@@ -48,6 +49,7 @@ from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.maths.times import Grid, even, grid, logit_normal
 from reverie.maths.transport import optimal_pairs
 from reverie.maths.weights import Weighting, c_noise, log_normal, weight
+from reverie.nn.features import steered
 from reverie.nn.schedule import LearnedSchedule
 from reverie.samplers.bound import Chain
 from reverie.samplers.continuous_bound import continuous_bound, prior, reconstruction
@@ -239,6 +241,9 @@ class Diffusion(core.Model):
 
     def leave(self, z: Tensor) -> Tensor:
         return z
+
+    def steered(self, change: Change) -> AbstractContextManager[None]:
+        return steered(self.network, change)
 
     def sample(
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None

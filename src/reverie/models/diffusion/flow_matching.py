@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar, Literal
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
+from reverie.core.capabilities import Change
 from reverie.core.choice import Choice, auto
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise, Noise
@@ -36,6 +38,7 @@ from reverie.maths import predictions
 from reverie.maths.paths import Straight, per_row
 from reverie.maths.posteriors import Dirac
 from reverie.maths.times import Grid, even, grid, logit_normal
+from reverie.nn.features import steered
 from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.heun import Heun
@@ -158,6 +161,9 @@ class FlowMatching(core.Model):
 
     def leave(self, z: Tensor) -> Tensor:
         return z
+
+    def steered(self, change: Change) -> AbstractContextManager[None]:
+        return steered(self.network, change)
 
     def sample(
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
