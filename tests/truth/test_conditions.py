@@ -136,3 +136,18 @@ def test_a_run_with_maps_from_training_to_its_samples(tmp_path: Path):
     features = choose_features(dataset, None, print, "random")
     drawn = Subject(run, model, dataset, features, count=5, batch=2, say=print).drawn
     assert torch.equal(drawn.labels, own(torch.arange(5)).label)
+
+
+@pytest.mark.parametrize("style", ["openmoji", "noto"])
+def test_line_art_is_that_of_the_same_emoji(style: str):
+    dataset = open_data(DataConfig(source=f"emoji:{style}", maps="line"))
+    drawn = open_data(DataConfig(source="emoji:openmoji-line"))
+    for rows, lines in ((dataset.train, drawn.train), (dataset.held_out, drawn.held_out)):
+        index = np.arange(0, len(rows), 7)
+        assert [rows.table[i]["hexcode"] for i in index] == [lines.table[i]["hexcode"] for i in index]
+        image = rows.take(index)[1].image
+        grey = torch.from_numpy(lines.pixels(index).max(axis=1, keepdims=True)).float() / 127.5 - 1
+        assert torch.allclose(image, -grey, atol=1e-6)
+    if style == "openmoji":
+        x, condition = dataset.train.take(np.arange(200))
+        assert x.mean(1)[condition.image[:, 0] > 0.8].mean() < -0.5, "lines are dark in the picture too"
