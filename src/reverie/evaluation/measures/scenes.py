@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from reverie.core.images import to_bytes
-from reverie.data.scene_reader import read_labels
+from reverie.data.scene_reader import READABLE, read_labels
 from reverie.data.sources.scenes import KIND
 from reverie.evaluation.figure import Figure
 from reverie.evaluation.intervals import of_share
@@ -16,9 +16,9 @@ RANK = 31
 
 
 def measure(subject: Subject) -> dict[str, Figure]:
-    """Shape and colour of the large object, read from the first samples by rules; of ``scenes`` in colour only."""
+    """Shape and colour of the large object, read from the first samples by rules; in colour and large enough only."""
     dataset = subject.dataset
-    if dataset.pool.kind != KIND or dataset.space.shape[0] != 3:
+    if dataset.pool.kind != KIND or dataset.space.shape[0] != 3 or dataset.space.shape[1] < READABLE:
         return {}
     drawn = subject.drawn
     read = torch.from_numpy(read_labels(to_bytes(drawn.first).numpy()))
