@@ -23,7 +23,6 @@ from reverie.maths.times import Grid, grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.guidance.free_control import features
-from reverie.samplers.guidance.wrapper import BlowsUp
 from reverie.samplers.integrate import Frame, Watch, integrate
 from reverie.samplers.solver import Solver
 
@@ -177,28 +176,19 @@ def solve(
     condition: Condition,
     watch: Watch | None = None,
 ) -> Tensor:
-    """``integrate``, which says where samples blow up.
+    """``integrate`` without gradients.
 
     Raises:
-        ReverieError: they do; it names the setting, where one is known, and the step.
+        ReverieError: samples blow up; the message names the setting, where one is known, and the step.
     """
-    done = 0
 
-    def count(frame: Frame) -> bool | None:
-        nonlocal done
-        done = frame.step
+    def check(frame: Frame) -> bool | None:
         if not bool(frame.x_t.isfinite().all()):
-            raise ReverieError(f"samples blow up at step {done} of {frame.steps}: they are no longer finite")
+            raise ReverieError(f"samples blow up at step {frame.step} of {frame.steps}: they are no longer finite")
         return None if watch is None else watch(frame)
 
-    try:
-        with torch.no_grad():
-            return integrate(model, solver, x, times, noise, condition, count)
-    except BlowsUp as error:
-        steps = len(times) - 1
-        raise ReverieError(
-            f"{error.what} blows up at step {done + 1} of {steps} (t = {error.t:.3g}): give less"
-        ) from None
+    with torch.no_grad():
+        return integrate(model, solver, x, times, noise, condition, check)
 
 
 def tools() -> dict[str, str]:

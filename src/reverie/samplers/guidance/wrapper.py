@@ -52,11 +52,13 @@ class BlowsUp(ReverieError):
     Arguments:
         what: the setting, as in ``guidance = 500``.
         t: the time of the step.
+        step: its number, and of how many, as in ``step 3 of 50``; where only the loop knows, empty.
     """
 
-    def __init__(self, what: str, t: float) -> None:
+    def __init__(self, what: str, t: float, step: str = "") -> None:
         self.what, self.t = what, t
-        super().__init__(f"{what} blows up at t = {t:.3g} (1 is noise, 0 data): give less")
+        where = f"{step} (t = {t:.3g})" if step else f"t = {t:.3g}"
+        super().__init__(f"{what} blows up at {where}: give less")
 
 
 def bounded(x_0: Tensor, plain: Tensor, what: str, t: Tensor) -> Tensor:
