@@ -14,6 +14,7 @@ import reverie
 from reverie.core import capabilities as denoising
 from reverie.core.batch import Condition
 from reverie.core.errors import RequestError, ReverieError
+from reverie.core.images import to_bytes
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
 from reverie.core.space import Space
@@ -22,6 +23,7 @@ from reverie.edit.asked import Asked
 from reverie.edit.draw import draw
 from reverie.edit.pictures import blend, inpaint, invert, sdedit, upscale, vary
 from reverie.edit.task import Task, tools
+from reverie.maths.operators import Downsample
 from reverie.maths.paths import LinearBetas, Straight, VarianceExploding, prior_scale
 from reverie.maths.posteriors import Dirac, GaussianData
 from reverie.samplers.solver import find_solver
@@ -55,7 +57,7 @@ class Known(Model):
 PATHS: dict[str, denoising.Path] = {"ddpm": LinearBetas(), "straight": Straight(), "exploding": VarianceExploding()}
 
 
-@pytest.fixture(params=PATHS.values(), ids=PATHS.keys())
+@pytest.fixture(params=list(PATHS.values()), ids=list(PATHS))
 def model(request: pytest.FixtureRequest) -> Known:
     return Known(request.param)
 
@@ -154,8 +156,10 @@ def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) 
         "inpaint": Asked(box="8,8,20,20", count=2, settings=few),
         "restore": Asked(operator=f"{operator}:shifted", settings=few, count=1),
         "blend": Asked(rows="0,1", to=f"2,{3}", settings=few),
-        "ctrl-x": Asked(rows="0,1", to=str(look), count=1, settings=few),
-        "control": Asked(rows="0", count=1, settings=(*few, "structure=0.01", "appearance=0.01", "axes=2")),
+        "ctrl-x": Asked(rows="0,1", to=str(look), count=1, label=3, settings=(*few, "guidance=2")),
+        "control": Asked(
+            rows="0", count=1, label=3, settings=(*few, "guidance=2", "structure=0.01", "appearance=0.01", "axes=2")
+        ),
         "guide": Asked(count=3, settings=few),
     }
     said: list[str] = []
@@ -167,6 +171,16 @@ def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) 
     assert "photo.png: 30x40, its middle square resized to 28x28" in said
     with pytest.raises(RequestError, match="grey already"):
         draw(run, "colourise", Asked(settings=few))
+
+
+def test_small_pictures_and_masks_from_files(tmp_path: Path) -> None:
+    small = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
+    Image.fromarray(small).save(tmp_path / "small.png")
+    x, notes = reading.read_pictures([tmp_path / "small.png"], Space((1, 8, 8)))
+    assert torch.equal(to_bytes(Downsample(2)(x))[0, 0], torch.from_numpy(small)), "its pixels are not touched"
+    assert len(notes) == 1
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    assert torch.equal(reading.read_mask(tmp_path / "mask.png", Space((1, 8, 8))), ~torch.eye(8, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("run", ["rectified-flow"], indirect=True)

@@ -140,9 +140,10 @@ class Task:
         label = -1 if self.label is None else self.label
         return Condition(label=torch.full((rows or self.rows,), label, device=self.x.device))
 
-    def guided(self, guidance: float) -> Denoises:
-        """The model with classifier-free guidance where a class is asked for."""
-        return self.denoises if self.label is None else ClassifierFree(self.denoises, guidance)
+    def guided(self, guidance: float, model: Denoises | None = None) -> Denoises:
+        """The model, perhaps wrapped in something, with classifier-free guidance where a class is asked for."""
+        model = model or self.denoises
+        return model if self.label is None else ClassifierFree(model, guidance)
 
     def clipped(self, model: Denoises) -> Denoises:
         """A denoiser whose estimates stay among pictures."""

@@ -79,6 +79,11 @@ def weight(path: Path, t: Tensor, x: Tensor) -> Tensor:
     return sigma_t**2 / alpha_t.clamp_min(LEAST_ALPHA)
 
 
+def as_many(a: Tensor, x: Tensor) -> Tensor:
+    """Rows ``a`` as many times over as there are rows x for each: guidance around may ask for both branches at once."""
+    return a.repeat(len(x) // len(a), *[1] * (a.ndim - 1))
+
+
 def with_gradient(
     model: Denoises,
     x_t: Tensor,
