@@ -113,8 +113,8 @@ class Task:
         x = self.repeated[:1]
         with torch.no_grad():
             count = len(features(self.steers, self.denoises, x, x.new_full((1,), 0.5), self.condition(1)))
-        if count < 4:
-            raise RequestError(f"the model's network has {count} feature maps; the tool needs at least 4")
+        if count < 5:
+            raise RequestError(f"the model's network has {count} feature maps; the tool needs at least 5")
         return tuple(range(count // 2 + 1, count - 1))
 
     def noise(self, stream: str) -> Noise:
