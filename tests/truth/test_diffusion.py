@@ -23,6 +23,8 @@ from reverie.maths.transport import optimal_pairs
 from reverie.models.diffusion.ddpm import DDPM
 from reverie.models.diffusion.ddpm import Config as DDPMConfig
 from reverie.models.diffusion.diffusion import Config, Diffusion, Likelihood, Sampling, Times
+from reverie.models.diffusion.flow_matching import Config as FlowConfig
+from reverie.models.diffusion.flow_matching import FlowMatching
 from reverie.nn.schedule import LearnedSchedule
 from reverie.samplers.guidance.clip import Clip
 
@@ -300,7 +302,7 @@ def test_the_bounds_gradient_is_finite_where_a_bin_is_far_from_the_mean():
     space = Space((2,), depth=256)
     model = Diffusion(Config(learned_variance=True), space, {})
     share = torch.zeros(3, 2, requires_grad=True)
-    posterior = LearnedStep(torch.tensor([[1.0, -1.0], [900.0, 5.0], [-80.0, 0.0]]), share)
+    posterior = LearnedStep(torch.tensor([[1.0, -1.0], [3e4, -8e5], [-4e6, 0.0]]), share)
     x = torch.tensor([[1.0, -1.0], [1.0, -1.0], [0.0, 1.0]]) * 254 / 255 + 1 / 255
     model._chain_term(posterior, x, torch.tensor([1, 500, 1000])).sum().backward()
     assert bool(torch.isfinite(share.grad).all())
@@ -362,3 +364,25 @@ def test_more_steps_than_levels_are_refused():
     model = create({"name": "noise-levels", "steps": 10}, prediction="score")
     with pytest.raises(RequestError, match="more than this model's T = 10"):
         model.sample(KeyedNoise(0, torch.arange(2), "s"), how=Sampling(steps=11))
+
+
+def test_ddpm_and_flow_matching_are_two_of_its_choices():
+    """The same network, rows and noise give the same loss and the same samples."""
+    flow = FlowConfig(times="logit-normal", location=0.6)
+    times = Times(name="logit-normal", location=0.6)
+    for other, config in (
+        (DDPM(DDPMConfig(), POINTS, {}), Config()),
+        (FlowMatching(flow, POINTS, {}), Config(path=Choice(name="straight"), prediction="velocity", times=times)),
+    ):
+        model = Diffusion(config, POINTS, {})
+        with torch.no_grad():
+            other.network.head.weight.normal_()
+        model.network.load_state_dict(other.network.state_dict())
+        x = torch.randn(64, 2)
+        losses = [sum(m.loss(turn(x)).terms.values()) for m in (model, other)]
+        torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+        assert losses[0] > 0.5
+        how = {"steps": 7, "solver": "heun"}
+        pair = (model, other)
+        samples = [m.sample(KeyedNoise(0, torch.arange(5), "s"), how=type(m.config.sampling)(**how)) for m in pair]
+        torch.testing.assert_close(*samples, rtol=1e-4, atol=1e-4)
