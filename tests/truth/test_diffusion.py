@@ -11,7 +11,6 @@ from torch import nn
 
 from reverie.core.batch import Batch, Condition
 from reverie.core.capabilities import Bounds, LogProb
-from reverie.core.choice import Choice
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
@@ -40,7 +39,7 @@ def exact(model: Diffusion | DDPM, mean: torch.Tensor = MEAN) -> GaussianData:
 
 def create(path: str | dict, mean: torch.Tensor = MEAN, **changes: object) -> Diffusion:
     """A model whose network is right about the Gaussian, whatever it predicts."""
-    model = Diffusion(Config(path=Choice.model_validate(path), **changes), POINTS, {})
+    model = Diffusion(Config(path=path, **changes), POINTS, {})
     share = 0.3 if model.config.learned_variance else None
 
     def output(x_t, t, alpha_t, sigma_t, condition):
@@ -224,9 +223,7 @@ def turn(x: torch.Tensor) -> Turn:
 
 
 def test_a_network_sees_rows_of_unit_variance_at_every_time():
-    model = Diffusion(
-        Config(path=Choice(name="edm"), prediction="edm", data_std=0.5, times=Times(name="log-normal")), POINTS, {}
-    )
+    model = Diffusion(Config(path="edm", prediction="edm", data_std=0.5, times=Times(name="log-normal")), POINTS, {})
     seen: list[torch.Tensor] = []
 
     class Records(nn.Module):
@@ -244,7 +241,7 @@ def test_a_network_sees_rows_of_unit_variance_at_every_time():
 
 @pytest.mark.parametrize("prediction", ["eps", "score", "edm", "x0", "v", "velocity"])
 def test_without_noise_the_estimate_is_finite_and_but_for_x0_the_row_itself(prediction):
-    model = Diffusion(Config(path=Choice(name="variance-exploding"), prediction=prediction), POINTS, {})
+    model = Diffusion(Config(path="variance-exploding", prediction=prediction), POINTS, {})
     x = torch.randn(3, 2)
     found = model.denoise(x, torch.zeros(3)).mean
     assert prediction == "x0" or bool((found == x).all())
@@ -253,7 +250,7 @@ def test_without_noise_the_estimate_is_finite_and_but_for_x0_the_row_itself(pred
 
 def test_optimal_transport_pairs_the_noise_and_leaves_the_rest():
     independent, paired = (
-        Diffusion(Config(path=Choice(name="straight"), prediction="velocity", coupling=coupling), POINTS, {})
+        Diffusion(Config(path="straight", prediction="velocity", coupling=coupling), POINTS, {})
         for coupling in ("independent", "optimal-transport")
     )
     x = KeyedNoise(1, torch.arange(64), "x").normal(2)
@@ -267,7 +264,7 @@ def test_optimal_transport_pairs_the_noise_and_leaves_the_rest():
 
 def test_learned_variances_are_between_the_two_in_logarithms_and_trained_alone_by_the_bound():
     path = {"name": "linear-betas", "steps": 10, "first": 0.01, "last": 0.3}
-    model = Diffusion(Config(path=Choice.model_validate(path), learned_variance=True), POINTS, {})
+    model = Diffusion(Config(path=path, learned_variance=True), POINTS, {})
     x = torch.randn(6, 2, dtype=torch.float64)
     mean = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
     share = torch.rand(6, 2, dtype=torch.float64, requires_grad=True)
@@ -372,7 +369,7 @@ def test_ddpm_and_flow_matching_are_two_of_its_choices():
     times = Times(name="logit-normal", location=0.6)
     for other, config in (
         (DDPM(DDPMConfig(), POINTS, {}), Config()),
-        (FlowMatching(flow, POINTS, {}), Config(path=Choice(name="straight"), prediction="velocity", times=times)),
+        (FlowMatching(flow, POINTS, {}), Config(path="straight", prediction="velocity", times=times)),
     ):
         model = Diffusion(config, POINTS, {})
         with torch.no_grad():
