@@ -174,7 +174,7 @@ def continuous_closed_form() -> float:
 @pytest.mark.parametrize("name", ["linear-log-snr", "learned"])
 def test_the_continuous_bound_is_tight_where_the_denoiser_is_right(name):
     path = {"name": name, "first": -6.0, "last": 3.0}
-    model = create(path, weighting="bound", likelihood=Likelihood(times=300))
+    model = create(path, weighting="bound", likelihood=Likelihood(times=100))
     nodes = Nodes()
     bound, wanted = nodes.mean(model.elbo(nodes.x, nodes)), continuous_closed_form()
     assert bound / 2 == pytest.approx(wanted / 2, abs=1e-4)
