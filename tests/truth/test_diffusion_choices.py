@@ -12,6 +12,7 @@ import torch
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.maths import predictions
+from reverie.maths.path_choice import find_path, written
 from reverie.maths.paths import (
     Cosine,
     CosineBetas,
@@ -23,7 +24,6 @@ from reverie.maths.paths import (
     SubVariancePreserving,
     VarianceExploding,
     VariancePreserving,
-    find_path,
     per_row,
     prior_scale,
     ticks,
@@ -143,14 +143,16 @@ def test_sampling_starts_from_what_rows_of_unit_variance_become():
 
 
 def test_paths_are_found_by_name():
-    assert find_path("cosine-betas", {"steps": 10}) == CosineBetas(10)
+    assert find_path({"name": "cosine-betas", "steps": 10}) == CosineBetas(10)
+    assert written(Edm()) == {"name": "edm", "smallest": 0.002, "largest": 80.0, "rho": 7.0}
+    assert all(find_path(written(path)) == path for path in PATHS)
     assert [ticks(path) for path in (NoiseLevels(7), Edm())] == [7, None]
     with pytest.raises(RequestError, match="did you mean 'straight'"):
-        find_path("strait", {})
-    with pytest.raises(RequestError, match="no option 'step'"):
-        find_path("linear-betas", {"step": 10})
+        find_path("strait")
+    with pytest.raises(RequestError, match=r"unknown key 'path\.step'"):
+        find_path({"name": "linear-betas", "step": 10})
     with pytest.raises(RequestError, match=r"path\.steps = 0"):
-        find_path("linear-betas", {"steps": 0})
+        find_path({"name": "linear-betas", "steps": 0})
 
 
 @each_path

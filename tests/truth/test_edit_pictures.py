@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 import reverie
+from reverie.core import capabilities as denoising
 from reverie.core.batch import Condition
 from reverie.core.errors import RequestError, ReverieError
+from reverie.core.images import to_bytes
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
 from reverie.core.space import Space
@@ -21,7 +23,8 @@ from reverie.edit.asked import Asked
 from reverie.edit.draw import draw
 from reverie.edit.pictures import blend, inpaint, invert, sdedit, upscale, vary
 from reverie.edit.task import Task, tools
-from reverie.maths.paths import LinearBetas, Straight
+from reverie.maths.operators import Downsample
+from reverie.maths.paths import LinearBetas, Straight, VarianceExploding, prior_scale
 from reverie.maths.posteriors import Dirac, GaussianData
 from reverie.samplers.solver import find_solver
 
@@ -31,11 +34,11 @@ SHAPE = (1, 4, 4)
 class Known(Model):
     """The exact denoiser of Gaussian pictures whose pixels lean on each other."""
 
-    def __init__(self, path: object) -> None:
+    def __init__(self, path: denoising.Path) -> None:
         super().__init__(ModelConfig(), Space(SHAPE), {})
         places = torch.tensor([[i, j] for i in range(4) for j in range(4)], dtype=torch.float64)
         self.covariance = 0.3 * torch.exp(-0.3 * torch.cdist(places, places) ** 2) + 0.01 * torch.eye(16).double()
-        self.exact = GaussianData(path, torch.zeros(16).double(), self.covariance)  # type: ignore[arg-type]
+        self.exact = GaussianData(path, torch.zeros(16).double(), self.covariance)
         self.path = path
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Dirac:
@@ -51,10 +54,10 @@ class Known(Model):
         return torch.zeros(len(noise.ids), *SHAPE)
 
 
-PATHS = {"ddpm": LinearBetas(), "straight": Straight()}
+PATHS: dict[str, denoising.Path] = {"ddpm": LinearBetas(), "straight": Straight(), "exploding": VarianceExploding()}
 
 
-@pytest.fixture(params=PATHS.values(), ids=PATHS.keys())
+@pytest.fixture(params=list(PATHS.values()), ids=list(PATHS))
 def model(request: pytest.FixtureRequest) -> Known:
     return Known(request.param)
 
@@ -93,6 +96,7 @@ def test_inversion_comes_back_with_more_steps(model: Known) -> None:
 def test_the_noise_of_a_picture_is_white(model: Known) -> None:
     task = Task(model=model, x=pictures(model, 600))
     z = invert.inverted(task, task.x, invert.Settings(steps=100)).flatten(1)
+    z = z / prior_scale(model.path)
     assert torch.allclose(torch.cov(z.T), torch.eye(16).double(), atol=0.25)
 
 
@@ -113,7 +117,7 @@ def test_variations_and_blends_end_where_they_should(model: Known) -> None:
 def test_inpainting_keeps_what_is_known(model: Known, method: str) -> None:
     known = reading.outside("1,1,3,3", model.space)
     task = Task(model=model, x=pictures(model) / 4, known=known, count=2)
-    settings = inpaint.Settings(steps=10, method=method)  # type: ignore[arg-type]
+    settings = inpaint.Settings(steps=10, method=method)
     rows = inpaint.draw(task, settings).x.view(3, 4, *SHAPE)
     assert torch.equal(rows[:, 1:3, :, known], (task.x[:, None, :, known]).expand(3, 2, 1, -1))
     assert torch.equal(rows[:, 3], task.x)
@@ -152,8 +156,10 @@ def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) 
         "inpaint": Asked(box="8,8,20,20", count=2, settings=few),
         "restore": Asked(operator=f"{operator}:shifted", settings=few, count=1),
         "blend": Asked(rows="0,1", to=f"2,{3}", settings=few),
-        "ctrl-x": Asked(rows="0,1", to=str(look), count=1, settings=few),
-        "control": Asked(rows="0", count=1, settings=(*few, "structure=0.01", "appearance=0.01", "axes=2")),
+        "ctrl-x": Asked(rows="0,1", to=str(look), count=1, label=3, settings=(*few, "guidance=2")),
+        "control": Asked(
+            rows="0", count=1, label=3, settings=(*few, "guidance=2", "structure=0.01", "appearance=0.01", "axes=2")
+        ),
         "guide": Asked(count=3, settings=few),
     }
     said: list[str] = []
@@ -165,6 +171,16 @@ def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) 
     assert "photo.png: 30x40, its middle square resized to 28x28" in said
     with pytest.raises(RequestError, match="grey already"):
         draw(run, "colourise", Asked(settings=few))
+
+
+def test_small_pictures_and_masks_from_files(tmp_path: Path) -> None:
+    small = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
+    Image.fromarray(small).save(tmp_path / "small.png")
+    x, notes = reading.read_pictures([tmp_path / "small.png"], Space((1, 8, 8)))
+    assert torch.equal(to_bytes(Downsample(2)(x))[0, 0], torch.from_numpy(small)), "its pixels are not touched"
+    assert len(notes) == 1
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    assert torch.equal(reading.read_mask(tmp_path / "mask.png", Space((1, 8, 8))), ~torch.eye(8, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("run", ["rectified-flow"], indirect=True)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from reverie.core.batch import Condition
+from reverie.core.capabilities import Path
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.noise import KeyedNoise
 from reverie.maths.operators import Mask
@@ -20,17 +21,17 @@ from reverie.samplers.guidance.dps import DPS
 from reverie.samplers.guidance.free_control import principal_axes, structure_energy
 from reverie.samplers.guidance.interval import Interval
 from reverie.samplers.guidance.moments import MomentMatching
-from reverie.samplers.guidance.repaint import RePaint, there_and_back
+from reverie.samplers.guidance.repaint import RePaint, renoised, there_and_back
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import integrate
 
-PATHS = {"ddpm": LinearBetas(), "straight": Straight()}
+PATHS: dict[str, Path] = {"ddpm": LinearBetas(), "straight": Straight()}
 MEAN = torch.tensor([0.5, -0.3, 0.2], dtype=torch.float64)
 C = torch.tensor([[1.0, 0.8, -0.3], [0.8, 1.0, 0.0], [-0.3, 0.0, 0.5]], dtype=torch.float64)
 
 
-def exact(path: object = PATHS["straight"], mean: Tensor = MEAN, covariance: Tensor = C) -> GaussianData:
-    return GaussianData(path, mean, covariance)  # type: ignore[arg-type]
+def exact(path: Path = PATHS["straight"], mean: Tensor = MEAN, covariance: Tensor = C) -> GaussianData:
+    return GaussianData(path, mean, covariance)
 
 
 def start(count: int) -> tuple[Tensor, KeyedNoise]:
@@ -60,7 +61,7 @@ def conditioned(mean: Tensor, covariance: Tensor, a: Tensor, y: Tensor, noise: f
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
-def test_moment_matching_is_bayes_rule_on_gaussian_data(path: object) -> None:
+def test_moment_matching_is_bayes_rule_on_gaussian_data(path: Path) -> None:
     y = torch.tensor([1.0, -0.5], dtype=torch.float64)
     t = torch.full((64,), 0.4, dtype=torch.float64)
     model, x_t = exact(path), start(64)[0]
@@ -72,7 +73,7 @@ def test_moment_matching_is_bayes_rule_on_gaussian_data(path: object) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
-def test_samples_of_moment_matching_have_the_exact_posterior(path: object) -> None:
+def test_samples_of_moment_matching_have_the_exact_posterior(path: Path) -> None:
     y = torch.tensor([1.0, -0.5], dtype=torch.float64)
     x_1, noise = start(1500)
     model = MomentMatching(exact(path), Sum(), y.expand(1500, 2), noise=0.3, iterations=2)
@@ -103,6 +104,16 @@ def test_inpainting_by_moments_has_the_exact_posterior_and_repaint_comes_near_it
     assert off(8) < 0.4 * off(1)
 
 
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
+def test_rows_are_taken_up_again_to_their_own_noise_level(path: Path) -> None:
+    _, noise = start(20000)
+    t, s = torch.full((20000,), 0.3).double(), torch.full((20000,), 0.5).double()
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t[:1]), path(s[:1])
+    x_s = renoised(path, alpha_t * 2 + sigma_t * noise.normal(1).double(), t, s, noise)
+    assert torch.allclose(x_s.mean(), alpha_s * 2, atol=0.02)
+    assert torch.allclose(x_s.std(), sigma_s, rtol=0.02)
+
+
 def test_times_go_there_and_back() -> None:
     assert there_and_back([4, 3, 2, 1, 0], 2, 2) == [4, 3, 2, 4, 3, 2, 1, 0, 2, 1, 0]
     assert there_and_back([4, 3, 2, 1, 0], 3, 1) == [4, 3, 2, 1, 0]
@@ -122,7 +133,7 @@ def test_dps_goes_down_the_gradient_of_the_misfit() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
-def test_a_linear_classifier_moves_the_mean_of_gaussian_data(path: object, scale: float) -> None:
+def test_a_linear_classifier_moves_the_mean_of_gaussian_data(path: Path, scale: float) -> None:
     # log p(c | x_0) = w x_0 + const: p(x_0) exp(s w x_0) is a Gaussian around m + s C w, and log p(c | x_t) is
     # w E[x_0 | x_t] + const, with the covariance of x_0 given x_t in the constant.
     w = torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64)
@@ -194,7 +205,7 @@ def test_what_blows_up_is_named() -> None:
     assert torch.allclose(found, model.denoise(x_t, t, condition.without_label()).mean + 5)
     with pytest.raises(ReverieError, match=r"guidance = 1e\+06 blows up at t = 0.5"):
         ClassifierFree(model, 1e6).denoise(x_t, t, condition)
-    with pytest.raises(ReverieError, match=r"scale = 1e\+09 blows up at t = 0.75 "):
+    with pytest.raises(ReverieError, match=r"scale = 1e\+09 blows up at step 2 of 4 \(t = 0.75\): give less"):
         integrate(exact(), DPS(DDIM(), Sum(), torch.zeros(4, 2).double(), 1e9), x_t, time_grid(4), noise)
     with pytest.raises(ReverieError, match="scale = 2 blows up"):
         Classifier(exact(), lambda x, t: (x - x).sqrt().sum(1), 2.0).denoise(x_t, t)

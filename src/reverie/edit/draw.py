@@ -17,8 +17,8 @@ from reverie.core.space import Space
 from reverie.edit import reading
 from reverie.edit.asked import Asked
 from reverie.edit.latents import decoder
+from reverie.edit.model_tools import SHEETS
 from reverie.edit.sheet import Sheet
-from reverie.edit.sheets import SHEETS
 from reverie.edit.task import Classify, Task, denoiser, find_tool, tools
 from reverie.edit.walk import KINDS, save_animation, walk
 from reverie.training.build import load

@@ -37,7 +37,7 @@ def read_rows(run: Run, numbers: Sequence[int]) -> Tensor:
 def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str]]:
     """Pictures from files as the model's images, ``[N, *space.shape]``, and what was done to them.
 
-    The middle square is taken, and resized; transparency is laid on white.
+    The middle square is taken, and resized; transparency is laid on white. Pixels of a small picture become squares.
 
     Raises:
         RequestError: a file is no picture.
@@ -50,7 +50,10 @@ def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str
             notes.append(f"{file.name}: {image.width}x{image.height}, its middle square resized to {width}x{height}")
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = fit(image.convert("L" if channels == 1 else "RGB"), height)
+        image = image.convert("L" if channels == 1 else "RGB")
+        whole = image.width == image.height and height % image.width == 0
+        # Squares, not curves through the small pixels: their means are the small picture again.
+        image = image.resize((width, height), Image.Resampling.NEAREST) if whole else fit(image, height)
         found.append(from_bytes(torch.from_numpy(to_array(image).copy())))
     return torch.stack(found), notes
 

@@ -23,7 +23,6 @@ from reverie.maths.times import Grid, grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.guidance.free_control import features
-from reverie.samplers.guidance.wrapper import BlowsUp
 from reverie.samplers.integrate import Frame, Watch, integrate
 from reverie.samplers.solver import Solver
 
@@ -114,8 +113,8 @@ class Task:
         x = self.repeated[:1]
         with torch.no_grad():
             count = len(features(self.steers, self.denoises, x, x.new_full((1,), 0.5), self.condition(1)))
-        if count < 4:
-            raise RequestError(f"the model's network has {count} feature maps; the tool needs at least 4")
+        if count < 5:
+            raise RequestError(f"the model's network has {count} feature maps; the tool needs at least 5")
         return tuple(range(count // 2 + 1, count - 1))
 
     def noise(self, stream: str) -> Noise:
@@ -141,9 +140,10 @@ class Task:
         label = -1 if self.label is None else self.label
         return Condition(label=torch.full((rows or self.rows,), label, device=self.x.device))
 
-    def guided(self, guidance: float) -> Denoises:
-        """The model with classifier-free guidance where a class is asked for."""
-        return self.denoises if self.label is None else ClassifierFree(self.denoises, guidance)
+    def guided(self, guidance: float, model: Denoises | None = None) -> Denoises:
+        """The model, perhaps wrapped in something, with classifier-free guidance where a class is asked for."""
+        model = model or self.denoises
+        return model if self.label is None else ClassifierFree(model, guidance)
 
     def clipped(self, model: Denoises) -> Denoises:
         """A denoiser whose estimates stay among pictures."""
@@ -177,28 +177,19 @@ def solve(
     condition: Condition,
     watch: Watch | None = None,
 ) -> Tensor:
-    """``integrate``, which says where samples blow up.
+    """``integrate`` without gradients.
 
     Raises:
-        ReverieError: they do; it names the setting, where one is known, and the step.
+        ReverieError: samples blow up; the message names the setting, where one is known, and the step.
     """
-    done = 0
 
-    def count(frame: Frame) -> bool | None:
-        nonlocal done
-        done = frame.step
+    def check(frame: Frame) -> bool | None:
         if not bool(frame.x_t.isfinite().all()):
-            raise ReverieError(f"samples blow up at step {done} of {frame.steps}: they are no longer finite")
+            raise ReverieError(f"samples blow up at step {frame.step} of {frame.steps}: they are no longer finite")
         return None if watch is None else watch(frame)
 
-    try:
-        with torch.no_grad():
-            return integrate(model, solver, x, times, noise, condition, count)
-    except BlowsUp as error:
-        steps = len(times) - 1
-        raise ReverieError(
-            f"{error.what} blows up at step {done + 1} of {steps} (t = {error.t:.3g}): give less"
-        ) from None
+    with torch.no_grad():
+        return integrate(model, solver, x, times, noise, condition, check)
 
 
 def tools() -> dict[str, str]:

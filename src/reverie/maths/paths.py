@@ -8,26 +8,21 @@ A path is a value object: ``alpha_t, sigma_t = path(t)``. Any path is a straight
 which is where the solvers step: no derivative of the path is needed, and both ends are finite. What sets two paths
 apart is the signal-to-noise ratio that belongs to a time: at equal ratios, rows differ by a factor alone.
 
-A recipe names a path by its class: ``LinearBetas`` is ``linear-betas``.
+A recipe names a path by its class: ``LinearBetas`` is ``linear-betas`` (see ``path_choice``).
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-import re
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from reverie.core.capabilities import Path
-from reverie.core.errors import RequestError, nearest
 
 
 def per_row(a: Tensor, x: Tensor) -> Tensor:
@@ -46,31 +41,6 @@ def prior_scale(path: Path, device: torch.device | None = None) -> float:
     with torch.no_grad():
         alpha_1, sigma_1 = path(torch.ones(1, dtype=torch.float64, device=device))
     return math.hypot(float(alpha_1), float(sigma_1))
-
-
-def find_path(name: str, options: Mapping[str, Any]) -> Path:
-    """The path of that name: its class's, in lower case with hyphens.
-
-    Raises:
-        RequestError: there is none, or an option is unknown or does not fit.
-    """
-    known: dict[str, Any] = {
-        re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower(): value
-        for key, value in vars(sys.modules[__name__]).items()
-        if inspect.isclass(value) and value.__module__ == __name__
-    }
-    if name not in known:
-        raise RequestError(f"no path '{name}'{nearest(name, known)}")
-    own = list(inspect.signature(known[name]).parameters)
-    for option in options:
-        if option not in own:
-            raise RequestError(f"the path {name} has no option '{option}'{nearest(option, own)}")
-    try:
-        path: Path = TypeAdapter(known[name]).validate_python(dict(options))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise RequestError(f"path.{first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
-    return path
 
 
 def ticks(path: Path) -> int | None:
@@ -359,6 +329,17 @@ class LinearLogSnr:
         """gamma at times of any shape, and its derivative."""
         fall = self.last - self.first
         return self.first + fall * t, torch.full_like(t, fall)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Creates the path of a model that learns its own; it starts as ``LinearLogSnr``, whose arguments it has."""
+
+    first: float = -13.3
+    last: float = 5.0
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return LinearLogSnr(self.first, self.last)(t)
 
 
 def _log_alpha_bars(betas: Tensor) -> Tensor:

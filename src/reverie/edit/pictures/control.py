@@ -45,9 +45,9 @@ def draw(task: Task, settings: Settings) -> Sheet:
 
 def controlled(task: Task, settings: Settings) -> tuple[Tensor, Tensor]:
     """Samples without and with control, where the model denoises, ``[rows, ...]`` each."""
-    model, times = task.guided(settings.guidance), task.times(settings)
+    times = task.times(settings)
     x_1, film = task.start(), Film()
-    plain = task.clipped(model)
+    plain = task.clipped(task.guided(settings.guidance))
     siblings = solve(plain, DDIM(), x_1, times, task.noise("steps"), task.condition(), film)
     by_time = {round(frame.t, 6): frame.x_t for frame in film.frames} | {1.0: x_1}
     guided = FreeControl(
@@ -62,12 +62,12 @@ def controlled(task: Task, settings: Settings) -> tuple[Tensor, Tensor]:
         siblings=by_time,
         axes=settings.axes,
     )
-    held = task.clipped(Interval(model, guided, settings.until, 1.0))
+    held = task.clipped(task.guided(settings.guidance, Interval(task.denoises, guided, settings.until, 1.0)))
     return siblings, solve(held, DDIM(), x_1, times, task.noise("steps"), task.condition())
 
 
 def _seeds(task: Task, settings: Settings, x_1: Tensor) -> Tensor:
-    """Samples of the model, of any class."""
+    """Samples of the model."""
     more = KeyedNoise(task.seed, torch.arange(SEEDS, device=x_1.device), "seeds")
     x = prior_scale(task.denoises.path) * more.normal(*x_1.shape[1:])
     return solve(task.clipped(task.denoises), DDIM(), x, task.times(settings), more, task.condition(SEEDS))

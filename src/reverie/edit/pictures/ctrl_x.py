@@ -46,5 +46,12 @@ def draw(task: Task, settings: Settings) -> Sheet:
         appearance_until=settings.appearance,
     )
     times = task.times(settings)
-    x = solve(task.clipped(steered), DDIM(settings.eta), task.start(), times, task.noise("steps"), task.condition())
+    x = solve(
+        task.clipped(task.guided(settings.guidance, steered)),
+        DDIM(settings.eta),
+        task.start(),
+        times,
+        task.noise("steps"),
+        task.condition(),
+    )
     return strips(task.x, others, task.results(x))

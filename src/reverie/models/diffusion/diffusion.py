@@ -44,7 +44,8 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.maths import predictions
-from reverie.maths.paths import LinearLogSnr, find_path, per_row, prior_scale, ticks
+from reverie.maths.path_choice import PathChoice
+from reverie.maths.paths import Learned, LinearBetas, LinearLogSnr, per_row, prior_scale, ticks
 from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.maths.times import Grid, even, grid, logit_normal
 from reverie.maths.transport import optimal_pairs
@@ -125,8 +126,7 @@ class Config(core.ModelConfig):
 
     Arguments:
         network: the denoiser.
-        path: a class of ``maths/paths.py`` by name and options, as in ``{name: cosine-betas, steps: 1000}``; or
-            ``learned``, which starts as ``linear-log-snr``.
+        path: a class of ``maths/paths.py`` by name, perhaps with options, as in ``{name: cosine-betas, steps: 100}``.
         prediction: what the network puts out.
         data_std: the standard deviation of values, which scales what the network sees; EDM's sigma_data.
         learned_variance: whether the network puts out the variance of its steps, too; on a path of T steps.
@@ -142,7 +142,7 @@ class Config(core.ModelConfig):
     """
 
     network: Choice = Choice(name="auto")
-    path: Choice = Choice(name="linear-betas")
+    path: PathChoice = LinearBetas()
     prediction: predictions.Prediction = "eps"
     data_std: float = Field(1.0, gt=0)
     learned_variance: bool = False
@@ -177,10 +177,10 @@ class Diffusion(core.Model):
         super().__init__(config, space, parts)
         if space.levels is not None:
             raise RequestError("diffusion needs continuous rows, not integers")
-        name, options = config.path.name, config.path.options
-        self.path = _learned(options) if name == "learned" else find_path(name, options)
-        self.ticks = ticks(self.path)
-        _check(config, self.path)
+        _check(config)
+        path = config.path
+        self.path = LearnedSchedule(path.first, path.last) if isinstance(path, Learned) else path
+        self.ticks = ticks(path)
         role, choice = self.networks["network"]
         # A learned variance doubles the channels that come out, and so those that go in.
         self.copies = 2 if config.learned_variance else 1
@@ -370,23 +370,17 @@ class Diffusion(core.Model):
         return integrate(self, Heun(), x, times, unused)
 
 
-def _learned(options: Mapping[str, Any]) -> LearnedSchedule:
-    start = find_path("linear-log-snr", options)
-    assert isinstance(start, LinearLogSnr)
-    return LearnedSchedule(start.first, start.last)
-
-
-def _check(config: Config, path: Path) -> None:
+def _check(config: Config) -> None:
     """Raises RequestError where two choices do not go together."""
-    falling = isinstance(path, LinearLogSnr | LearnedSchedule)
-    if config.weighting == "bound" and not falling:
+    path = config.path
+    if config.weighting == "bound" and not isinstance(path, LinearLogSnr | Learned):
         raise RequestError("weighting=bound needs some noise at t = 0: path=linear-log-snr or path=learned")
-    if isinstance(path, LearnedSchedule) and config.weighting != "bound":
+    if isinstance(path, Learned) and config.weighting != "bound":
         raise RequestError("path=learned is trained by weighting=bound, and by no other")
     if config.learned_variance and ticks(path) is None:
         raise RequestError("learned_variance needs a path of T steps: linear-betas, cosine-betas or noise-levels")
     if config.prediction in ("eps", "score") and not bool(path(torch.ones(1))[0] > 0):
         raise RequestError(
-            f"prediction={config.prediction} says nothing of x_0 in pure noise, where path={config.path.name} ends: "
+            f"prediction={config.prediction} says nothing of x_0 in pure noise, where this path ends: "
             "take v, velocity, x0 or edm"
         )

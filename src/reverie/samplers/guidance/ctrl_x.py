@@ -26,7 +26,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior, Steers
 from reverie.maths.paths import per_row
 from reverie.maths.posteriors import Dirac
-from reverie.samplers.guidance.wrapper import Wrapper
+from reverie.samplers.guidance.wrapper import Wrapper, as_many
 
 
 def normalised(f: Tensor) -> Tensor:
@@ -70,7 +70,8 @@ class CtrlX(Wrapper):
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         alpha_t, sigma_t = (per_row(a, x_t) for a in self.path(t))
-        beside = [alpha_t * x + sigma_t * self.noise for x in (self.structure, self.appearance)]
+        noise = sigma_t * as_many(self.noise, x_t)
+        beside = [alpha_t * as_many(x, x_t) + noise for x in (self.structure, self.appearance)]
         time = float(t[0])
 
         def change(k: int, f: Tensor) -> Tensor:

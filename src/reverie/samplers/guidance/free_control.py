@@ -36,7 +36,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior, Steers
 from reverie.maths.paths import per_row
 from reverie.maths.posteriors import Dirac
-from reverie.samplers.guidance.wrapper import Wrapper, bounded, with_gradient
+from reverie.samplers.guidance.wrapper import Wrapper, as_many, bounded, with_gradient
 
 
 class Axes(NamedTuple):
@@ -95,13 +95,13 @@ class FreeControl(Wrapper):
     Arguments:
         model: a denoiser.
         steers: the model within, whose features are looked at.
-        picture: y, ``[B, ...]`` or one row for all.
+        picture: y, ``[B, ...]``.
         seeds: rows ``[N, ...]`` of the kind that the model draws; their features give the axes.
         noise: normals ``[B, ...]`` that take the picture, and the seeds with those repeated, to x_t.
         maps: which feature maps, by number.
         structure: s of E_s.
         appearance: s of E_a.
-        siblings: a_t by time; needed where appearance is above 0.
+        siblings: a_t by time, rounded to 6 digits; needed where appearance is above 0.
         axes: how many a map.
     """
 
@@ -145,7 +145,7 @@ class FreeControl(Wrapper):
     ) -> tuple[list[Axes], list[Tensor], list[Tensor] | None]:
         """The axes at time t, the picture's features, and the siblings' appearance."""
         alpha_t, sigma_t = (per_row(a, x_t)[:1] for a in self.path(t))
-        y_t = alpha_t * self.picture + sigma_t * self.noise
+        y_t = as_many(alpha_t * self.picture + sigma_t * self.noise, x_t)
         repeated = self.noise[torch.arange(len(self.seeds)) % len(self.noise)].flip(-1)
         seeds_t = alpha_t * self.seeds + sigma_t * repeated
         seen = features(self.steers, self.model, seeds_t, t[:1].expand(len(self.seeds)), None)
@@ -154,5 +154,6 @@ class FreeControl(Wrapper):
         wanted = [heard[k] for k in self.maps]
         if self.appearance == 0 or self.siblings is None:
             return axes, wanted, None
-        heard = features(self.steers, self.model, self.siblings[round(float(t[0]), 6)], t, condition)
+        sibling = as_many(self.siblings[round(float(t[0]), 6)], x_t)
+        heard = features(self.steers, self.model, sibling, t, condition)
         return axes, wanted, [appearance(heard[k], a) for k, a in zip(self.maps, axes, strict=True)]

@@ -52,11 +52,13 @@ class BlowsUp(ReverieError):
     Arguments:
         what: the setting, as in ``guidance = 500``.
         t: the time of the step.
+        step: its number, and of how many, as in ``step 3 of 50``; where only the loop knows, empty.
     """
 
-    def __init__(self, what: str, t: float) -> None:
+    def __init__(self, what: str, t: float, step: str = "") -> None:
         self.what, self.t = what, t
-        super().__init__(f"{what} blows up at t = {t:.3g} (1 is noise, 0 data): give less")
+        where = f"{step} (t = {t:.3g})" if step else f"t = {t:.3g}"
+        super().__init__(f"{what} blows up at {where}: give less")
 
 
 def bounded(x_0: Tensor, plain: Tensor, what: str, t: Tensor) -> Tensor:
@@ -75,6 +77,11 @@ def weight(path: Path, t: Tensor, x: Tensor) -> Tensor:
     r"""What takes a gradient in x_t to a shift of E[x_0 | x_t], by Tweedie's formula: sigma_t^2 / alpha_t, per row."""
     alpha_t, sigma_t = (per_row(a, x) for a in path(t))
     return sigma_t**2 / alpha_t.clamp_min(LEAST_ALPHA)
+
+
+def as_many(a: Tensor, x: Tensor) -> Tensor:
+    """Rows ``a`` as many times over as there are rows x for each: guidance around may ask for both branches at once."""
+    return a.repeat(len(x) // len(a), *[1] * (a.ndim - 1))
 
 
 def with_gradient(
