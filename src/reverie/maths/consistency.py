@@ -38,7 +38,7 @@ def curriculum(fraction: float, first: int, last: int) -> int:
 
     .. math:: \min(s_0 2^{\lfloor k / K' \rfloor}, s_1), \quad K' = K / (\lfloor \log_2 (s_1 / s_0) \rfloor + 1)
 
-    (Song and Dhariwal, Equation 11; the paper's N has one more, since it counts the levels between which they lie.)
+    (Song and Dhariwal, Section 3.4; the paper's N has one more, since it counts the levels between which they lie.)
 
     Arguments:
         fraction: k / K, in [0, 1].
@@ -55,7 +55,7 @@ def lognormal_shares(levels: Tensor, location: float = -1.1, scale: float = 2.0)
     .. math:: p(i) \propto \operatorname{erf} \frac{\log \sigma_{i+1} - P_\text{mean}}{\sqrt 2 P_\text{std}}
         - \operatorname{erf} \frac{\log \sigma_i - P_\text{mean}}{\sqrt 2 P_\text{std}}
 
-    (Song and Dhariwal, Equation 10): the logarithm of the noise is normal, cut to the levels there are.
+    (Song and Dhariwal, Section 3.5): the logarithm of the noise is normal, cut to the levels there are.
     """
     edges = torch.erf((torch.log(levels) - location) / (math.sqrt(2.0) * scale))
     shares = edges.diff()
@@ -73,7 +73,7 @@ def pseudo_huber(a: Tensor, b: Tensor) -> Tensor:
 
     .. math:: d(a, b) = \sqrt{\lVert a - b \rVert^2 + c^2} - c, \quad c = 0.00054 \sqrt D
 
-    (Song and Dhariwal, Equations 7 and 8.) A row that is far off pulls no harder than one that is near.
+    (Song and Dhariwal, Section 3.3.) A row that is far off pulls no harder than one that is near.
     """
     c = 0.00054 * math.sqrt(a[0].numel())
     return torch.sqrt((a - b).flatten(1).square().sum(1) + c**2) - c

@@ -1,9 +1,9 @@
 r"""What a student of few steps is trained on: its target, the weight of its errors, and when.
 
 References:
-    | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans and Ho, 2022), Section 4, Appendix G
+    | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans and Ho, 2022), Algorithm 2
     | https://arxiv.org/abs/2202.00512
-    | Improving the Training of Rectified Flows (Lee, Lin and Fanti, 2024), Section 4.1
+    | Improving the Training of Rectified Flows (Lee, Lin and Fanti, 2024), Section 4
     | https://arxiv.org/abs/2405.20320
 """
 
@@ -32,7 +32,7 @@ def target_of_step(
 
 
 def truncated_snr(alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
-    r"""The weight of a squared error of x_0: that of eps, but never less than that of x_0 itself (Equation 9).
+    r"""The weight of a squared error of x_0: that of eps, but never less than that of x_0 itself (Section 4).
 
     .. math:: w = \max(\alpha_t^2 / \sigma_t^2, 1)
     """

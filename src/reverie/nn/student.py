@@ -7,7 +7,7 @@ prediction are inside.
 References:
     | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans and Ho, 2022), Algorithm 2
     | https://arxiv.org/abs/2202.00512
-    | Consistency Models (Song, Dhariwal, Chen and Sutskever, 2023), Section 6.1
+    | Consistency Models (Song, Dhariwal, Chen and Sutskever, 2023), Appendix C
     | https://arxiv.org/abs/2303.01469
 """
 

@@ -160,7 +160,7 @@ class Consistency(core.Model):
         return self.student.learners() if isinstance(self.student, Student) else (self.student.network,)
 
     def loss(self, turn: Turn) -> Loss:
-        """Consistency distillation (Song et al., Equation 7) or training (Song and Dhariwal, Equation 4).
+        """Consistency distillation (Song et al., Equation 7) or training (Song and Dhariwal, Section 3).
 
         Weighted as there, and by the root of the number of values, so that losses of rows of all sizes are alike.
         """
