@@ -132,6 +132,7 @@ def plot(record: dict[str, Any], file: Path) -> None:
     axes.set_title(f"{record['run']}, {record['count']} samples")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(file, dpi=120, bbox_inches="tight")
+    plt.close(figure)
 
 
 def main() -> None:
