@@ -32,6 +32,7 @@ from reverie.data import DataConfig, open_data
 from reverie.evaluation.features.features import Features, choose_features
 from reverie.evaluation.frechet import frechet_estimate
 from reverie.evaluation.moments import Moments, training_moments
+from reverie.evaluation.subject import shuffled
 from reverie.maths.paths import per_row
 from reverie.maths.times import Grid, grid
 from reverie.samplers.guidance.clip import Clip
@@ -154,7 +155,7 @@ def main() -> None:
     path = denoiser.path
     ticks = getattr(path, "steps", None)  # DDPM's T
     bench = Bench(model, denoiser, features, real, asked.count, asked.seed)
-    held = torch.cat(list(features.of_rows(data.held_out)))[: asked.count]
+    held = torch.cat(list(features.of_rows(data.held_out, shuffled(len(data.held_out))[: asked.count])))
     floor = frechet_estimate(real, Moments(features.size).add(held), held).distance.value
     record: dict[str, Any] = {
         "run": asked.run.name,
