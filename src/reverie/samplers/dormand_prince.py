@@ -7,8 +7,8 @@ order 5 is compared with one of order 4 from the same evaluations:
     h \leftarrow h \, \operatorname{clip}(0.9 \, e^{-1/5}, 0.2, 5)
 
 Rows go on side by side, each at its own time and with its own step, so that a row's steps, and its sample, do not
-depend on the batch: up to rounding, and if that tips a step over, up to the tolerance. Between r = ``end`` and the
-data, where a network knows no slope, one step of Euler's is taken.
+depend on the batch: up to rounding, and where that makes a step pass or fail, up to the error that the tolerance
+leaves. Between r = ``end`` and the data, where a network knows no slope, one step of Euler's is taken.
 
 References:
     | A Family of Embedded Runge-Kutta Formulae (Dormand and Prince, 1980)
