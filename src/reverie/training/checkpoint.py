@@ -204,7 +204,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     except RuntimeError as error:
         lines = str(error).splitlines()
         raise WeightsError(f"these weights are not of this model: {lines[min(1, len(lines) - 1)].strip()}") from None
-    own = model.state_dict().keys() - memory_keys(model)  # a part's weights are in no state, but torch misses them
+    own = model.state_dict().keys() - memory_keys(model)  # a Part's weights are in the file of its own run
     missing = [key for key in missing if key in own]
     if missing or unexpected:
         odd = (missing or unexpected)[0]
