@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,17 +16,23 @@ from torch import Tensor
 import reverie
 from reverie.core.batch import Condition
 from reverie.core.errors import RequestError
+from reverie.core.images import from_bytes
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
 from reverie.core.sampling import sample
 from reverie.core.space import Space
-from reverie.data import DataConfig, open_data
+from reverie.data import DataConfig, open_data, scenes
 from reverie.data.dataset import Dataset
 from reverie.data.maps import as_picture, beside
 from reverie.evaluation.features.features import choose_features
+from reverie.evaluation.figure import Figure
+from reverie.evaluation.measures.maps import measure as maps_measure
+from reverie.evaluation.measures.scenes import measure as scenes_measure
 from reverie.evaluation.speed import speed, work
 from reverie.evaluation.subject import Subject
 from reverie.training.grids import write_grid
+
+Measure = Callable[[Subject], dict[str, Figure]]
 
 
 class Copy(Model):
@@ -136,3 +144,63 @@ def test_a_run_with_maps_from_training_to_its_samples(tmp_path: Path):
     features = choose_features(dataset, None, print, "random")
     drawn = Subject(run, model, dataset, features, count=5, batch=2, say=print).drawn
     assert torch.equal(drawn.labels, own(torch.arange(5)).label)
+
+
+def measured(model: Model, dataset: Dataset, count: int, measure: Measure) -> dict[str, Figure]:
+    features: Any = SimpleNamespace(
+        size=1, key="none", classifier=None, extract=lambda x: torch.zeros(len(x), 1), statement=""
+    )
+    return measure(Subject(None, model, dataset, features, count=count, say=lambda line: None))  # type: ignore[arg-type]
+
+
+class Scene(Model):
+    """Draws a held-out scene of the class it is asked for; with every second one it does not care."""
+
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+        labels = scenes.labels(np.arange(-2000, 0))
+        found = [np.flatnonzero(labels == k)[0] - 2000 for k in condition.label.tolist()]
+        numbers = np.where(noise.ids.numpy() % 2 == 0, found, -2001 - noise.ids.numpy())
+        return from_bytes(torch.from_numpy(scenes.draw(scenes.compose(numbers), 32)))
+
+
+def test_scenes_are_judged_by_what_was_asked():
+    dataset = open_data(DataConfig(source="scenes:100"))
+    figures = measured(Scene(ModelConfig(), dataset.space, {}), dataset, 60, scenes_measure)
+    assert figures["scene_shown"].estimate.value > 0.95
+    assert 0.45 <= figures["scene_asked"].estimate.value <= 0.6
+    assert figures["scene_asked"].real.value > 0.95
+    assert measured(Scene(ModelConfig(), dataset.space, {}), open_data(DataConfig()), 2, scenes_measure) == {}
+
+
+class Drawing(Model):
+    """Draws the very picture whose edges it is given, or that of the next held-out row."""
+
+    next = 0
+
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+        dataset = open_data(DataConfig(source="digits", maps="edges"))
+        order = np.random.Generator(np.random.Philox(0)).permutation(len(dataset.held_out))
+        return dataset.held_out.take(order[noise.ids.numpy() + self.next])[0]
+
+
+def test_samples_are_judged_by_the_edges_they_were_drawn_for():
+    dataset = open_data(DataConfig(source="digits", maps="edges"))
+    model = Drawing(ModelConfig(), dataset.space, {})
+    assert measured(model, dataset, 20, maps_measure)["edge_agreement"].estimate.value == 1.0
+    model.next = 1
+    assert measured(model, dataset, 20, maps_measure)["edge_agreement"].estimate.value < 0.3
+
+
+@pytest.mark.parametrize("style", ["openmoji", "noto"])
+def test_line_art_is_that_of_the_same_emoji(style: str):
+    dataset = open_data(DataConfig(source=f"emoji:{style}", maps="line"))
+    drawn = open_data(DataConfig(source="emoji:openmoji-line"))
+    for rows, lines in ((dataset.train, drawn.train), (dataset.held_out, drawn.held_out)):
+        index = np.arange(0, len(rows), 7)
+        assert [rows.table[i]["hexcode"] for i in index] == [lines.table[i]["hexcode"] for i in index]
+        image = rows.take(index)[1].image
+        grey = torch.from_numpy(lines.pixels(index).max(axis=1, keepdims=True)).float() / 127.5 - 1
+        assert torch.allclose(image, -grey, atol=1e-6)
+    if style == "openmoji":
+        x, condition = dataset.train.take(np.arange(200))
+        assert x.mean(1)[condition.image[:, 0] > 0.8].mean() < -0.5, "lines are dark in the picture too"

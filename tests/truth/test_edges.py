@@ -40,7 +40,7 @@ def test_a_disc_has_a_circle():
     x = ((20.5 - distance).clamp(0, 1) * 2 - 1)[None, None]
     found = edges(x)
     assert (distance[found[0, 0] > 0] - 20).abs().max() < 1
-    assert edge_agreement(found, torch.where((distance - 20).abs() < 0.7, 1.0, -1.0)[None, None]) == 1.0
+    assert edge_agreement(found, torch.where((distance - 20).abs() < 0.7, 1.0, -1.0)[None, None], 1) == 1.0
     assert 4 * math.sqrt(2) * 20 - 8 < (found > 0).sum() < 8 * 20  # one pixel wide: 8- to 4-connected
 
 
@@ -71,9 +71,9 @@ def test_agreement_by_hand():
         x[..., list(columns)] = 1.0
         return x
 
-    assert edge_agreement(line(4), line(5)) == 1.0
-    assert edge_agreement(line(4), line(5), tolerance=0) == 0.0
+    assert edge_agreement(line(4), line(5), tolerance=1) == 1.0
+    assert edge_agreement(line(4), line(5)) == 0.0
     # Of two lines one is near, so p = 1/2; what was wanted is all found, r = 1.
-    assert edge_agreement(line(1, 8), line(2)).item() == pytest.approx(2 / 3)
+    assert edge_agreement(line(1, 8), line(2), tolerance=1).item() == pytest.approx(2 / 3)
     assert edge_agreement(line(), line()) == 1.0
     assert edge_agreement(line(), line(3)) == 0.0

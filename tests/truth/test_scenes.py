@@ -14,6 +14,7 @@ import torch
 from reverie.core.errors import RequestError
 from reverie.data import DataConfig, Feed, open_data
 from reverie.data.dataset import Dataset
+from reverie.data.scene_reader import read_labels
 from reverie.data.scenes import (
     BLOCK,
     COLOURS,
@@ -26,11 +27,12 @@ from reverie.data.scenes import (
     compose,
     coverage,
     draw,
+    labels,
     layout,
 )
 from reverie.maths.edges import edges
 
-NUMBERS = np.arange(-300, 300)
+NUMBERS = np.arange(-100, 100)
 
 
 @cache
@@ -222,3 +224,22 @@ def test_grey_and_wrong_requests():
     ):
         with pytest.raises(RequestError, match=said):
             open_data(DataConfig(source=source, **settings))
+
+
+def test_scenes_are_read_back_from_their_pixels():
+    numbers = np.arange(-150, 0)
+    pictures = draw(compose(numbers), 32)
+    read = read_labels(pictures)
+    assert (read == labels(numbers)).mean() > 0.98
+    noisy = pictures + np.random.default_rng(0).normal(0, 20, pictures.shape)
+    assert (read_labels(np.clip(noisy, 0, 255).astype(np.uint8)) == labels(numbers)).mean() > 0.97
+    alone = [one(shape, 0.3 if k not in UPRIGHT else 0.0, 0.2) for k, shape in enumerate(SHAPES)]
+    assert [read_labels(draw(scene, 32))[0] for scene in alone] == [k * len(COLOURS) for k in range(len(SHAPES))]
+
+
+def test_what_shows_no_shape_is_read_as_none():
+    blank = np.full((1, 3, 32, 32), 245, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    stripes = np.array(COLOURS["red"], np.uint8)[None, :, None, None].repeat(32, 2).repeat(32, 3)
+    stripes[..., 4:] = 20
+    assert (read_labels(np.concatenate([blank, noise, stripes])) == -1).all()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def data(
-    source: Annotated[str, typer.Argument(help="A folder, a zip, an IDX file or folder, or a built-in name.")],
+    source: Annotated[str, typer.Argument(help="A folder, a zip, IDX files, a built-in name, or hf:owner/name.")],
     settings: Annotated[
         list[str] | None, typer.Argument(help="What training would be told, as in size=64 background=black.")
     ] = None,

@@ -108,7 +108,7 @@ def stream(
 def _asked(model: Model, asks: Asks | None, ids: Tensor, seed: int) -> Condition:
     """What some samples are drawn for, labels drawn where the model has classes and none are given."""
     space = model.space
-    condition = Condition() if asks is None else asks(ids)
+    condition = Condition() if asks is None else asks(ids).to("cpu")
     if condition.label is None and space.classes:
         condition = replace(condition, label=KeyedNoise(seed, ids, "label").integers(space.classes))
     if not space.maps:
@@ -130,7 +130,7 @@ def _given(condition: Condition, count: int) -> Asks:
     for name, value in vars(condition).items():
         if value is not None and len(value) != count:
             raise RequestError(f"condition.{name} has {len(value)} rows for {count} samples")
-    return lambda ids: condition.to("cpu").rows(int(ids[0]), int(ids[-1]) + 1)
+    return lambda ids: condition.rows(int(ids[0]), int(ids[-1]) + 1)
 
 
 def _labels(model: Model, count: int, labels: Sequence[int] | Tensor | int) -> Tensor:

@@ -45,14 +45,15 @@ def edges(x: Tensor, low: float = LOW, high: float = HIGH, sigma: float = 1.0) -
 
 
 @torch.no_grad()
-def edge_agreement(found: Tensor, wanted: Tensor, tolerance: int = 1) -> Tensor:
+def edge_agreement(found: Tensor, wanted: Tensor, tolerance: int = 0) -> Tensor:
     r"""How well edges agree: :math:`F_1 = 2 p r / (p + r)`.
 
     Arguments:
         found: edge maps ``[B, 1, H, W]``; an edge is where they are positive.
         wanted: likewise; precision p is the share of ``found`` that lies near an edge of it, recall r the share of it
             that lies near an edge of ``found``.
-        tolerance: what near is, in pixels, in both directions.
+        tolerance: what near is, in pixels, in both directions. Small pictures are so full of edges that at 1 the maps
+            of two unlike digits agree by 0.7, at 0 by 0.24; with a little noise a map agrees with itself by 0.95.
 
     Returns:
         float64 ``[B]``; 1 where neither has an edge, 0 where one has none.

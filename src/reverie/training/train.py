@@ -153,7 +153,8 @@ def _settle(run: Run, resolved: Recipe) -> None:
 def _identity(recipe: Recipe) -> dict[str, Any]:
     """A recipe's leaves by path, without what only changes how long and how it is watched."""
     body = recipe.model_dump(mode="json", include={"model", "train", "data_hash", *PARTS})
-    body["data"] = {k: v for k, v in recipe.data.items() if k != "source"}  # moved data are the same data
+    data = DataConfig.read(recipe.data, "data").model_dump(mode="json")  # a run of before a setting has its default
+    body["data"] = {k: v for k, v in data.items() if k != "source"}  # moved data are the same data
     leaves: dict[str, Any] = {}
 
     def walk(value: Any, path: str) -> None:

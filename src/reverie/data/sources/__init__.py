@@ -11,6 +11,7 @@ from reverie.data.sources.avatars import avatars_source
 from reverie.data.sources.digits import digits_source
 from reverie.data.sources.emoji import emoji_source
 from reverie.data.sources.folder import folder_source
+from reverie.data.sources.hub import hub_source
 from reverie.data.sources.idx import idx_folder, idx_source, is_idx
 from reverie.data.sources.scenes import scenes_source
 from reverie.data.toys import TOYS, toy_source
@@ -22,8 +23,8 @@ def find_source(text: str) -> Source:
     """What a recipe or a command names.
 
     Arguments:
-        text: a built-in name, or the path of a folder, a zip or an IDX file. A folder that has a built-in's name
-            is meant by ``./digits``.
+        text: a built-in name, ``hf:`` and a data set of Hugging Face, or the path of a folder, a zip or an IDX file.
+            A folder that has a built-in's name is meant by ``./digits``.
 
     Raises:
         RequestError: there is no such source.
@@ -31,6 +32,8 @@ def find_source(text: str) -> Source:
     name, colon, option = text.partition(":")
     if name == "avatars":
         return avatars_source(option)
+    if name == "hf":
+        return hub_source(option)
     if name == "emoji":
         return emoji_source(option)
     if name == "scenes":

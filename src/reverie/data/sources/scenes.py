@@ -20,6 +20,7 @@ from reverie.data.split import digest, digests_of
 
 TRAIN, HELD_OUT = 50_000, 10_000  # rows
 MOST = 10_000_000  # training rows
+KIND = "drawn scenes"
 SMALLEST = 16  # pixels a side, under which a star is no longer one
 
 
@@ -35,7 +36,7 @@ def scenes_source(count: str = "") -> Drawn:
     rows = int(count) if count.isdecimal() else TRAIN if not count else 0
     if not 0 < rows <= MOST:
         raise RequestError(f"'scenes:{count}': write the number of training scenes, 1 to {MOST:,}, as in scenes:200000")
-    return Drawn("drawn scenes", 32, lambda size: _pool(rows, size))
+    return Drawn(KIND, 32, lambda size: _pool(rows, size))
 
 
 def _pool(count: int, size: int) -> Pool:
@@ -50,7 +51,7 @@ def _pool(count: int, size: int) -> Pool:
     )
     return Pool(
         key=digest(f"scenes/{scenes.VERSION}/{count}/{size}".encode()).hex(),
-        kind="drawn scenes",
+        kind=KIND,
         shape=(3, size, size),
         digests=digests_of(numbers[:, None]),
         read=lambda index: scenes.draw(compose(numbers[index]), size),
