@@ -19,7 +19,7 @@ from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
 from reverie.data import DataConfig, open_data
-from reverie.evaluation.measures.control import measure
+from reverie.evaluation.measures.maps import measure
 from reverie.maths.edges import edges
 from reverie.models.diffusion.controlnet import Config, ControlNet
 from reverie.training.build import load
@@ -172,9 +172,9 @@ def test_the_agreement_of_edges_is_measured_on_samples():
         subject: Any = SimpleNamespace(
             model=model, asks=asks, dataset=dataset, drawn=SimpleNamespace(first=x), recipe=lambda *of: ""
         )
-        return measure(subject)["edge_f1"]
+        return measure(subject)["edge_agreement"]
 
     assert figure(np.arange(20)).estimate.value == 1.0
     other = figure(np.arange(1, 21))
     assert other.estimate.value < 0.95
-    assert other.note.startswith("against another sample's edges: ")
+    assert other.note.endswith("with the edges of another sample's map")

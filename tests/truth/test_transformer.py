@@ -107,7 +107,7 @@ def test_coordinates_stretch_to_other_sizes():
     torch.testing.assert_close(finer[1::3, 1::3].flatten(0, 1), known)
 
 
-@pytest.mark.parametrize("positions", ["rotary", "sincos"])
+@pytest.mark.parametrize("positions", ["sincos", "rotary", "both"])
 def test_a_transformer_takes_images_of_other_sizes(positions):
     net = woken(transformer(Space((1, 8, 8)), positions=positions))
     for height, width in ((8, 8), (12, 10), (5, 16)):
