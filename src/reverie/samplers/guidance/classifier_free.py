@@ -21,7 +21,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior
 from reverie.core.noise import Noise
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.samplers.guidance.wrapper import Wrapper, bounded
 
 
@@ -50,5 +50,9 @@ class ClassifierFree(Wrapper):
         if self.guidance == 0:
             return self.model.denoise(x_t, t, condition.without_label())
         both = condition.join(condition.without_label())
-        given, free = self.model.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both).mean.chunk(2)
-        return Dirac(bounded(free + self.guidance * (given - free), given, f"guidance = {self.guidance:g}", t))
+        posterior = self.model.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+        given, free = posterior.mean.chunk(2)
+        mean = bounded(free + self.guidance * (given - free), given, f"guidance = {self.guidance:g}", t)
+        if isinstance(posterior, LearnedStep):  # the variance is the conditional model's, unguided
+            return LearnedStep(mean, posterior.step_variance.chunk(2)[0])
+        return Dirac(mean)
