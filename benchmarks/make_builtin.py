@@ -1,4 +1,4 @@
-"""Makes the embedded data sets from MNIST's four files and the emoji sheets.
+"""Makes the embedded data sets from MNIST's four files, the emoji sheets and the avatars.
 
     python benchmarks/make_builtin.py ../shared/data
 
@@ -8,6 +8,7 @@ The result stands in ``src/reverie/data/builtin``; running this again gives the 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
 import sys
@@ -15,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 BUILTIN = Path(__file__).resolve().parent.parent / "src" / "reverie" / "data" / "builtin"
 STYLES = ("openmoji", "openmoji-line", "noto", "twemoji")
@@ -58,11 +60,32 @@ def emoji(folder: Path) -> None:
     (BUILTIN / "emoji-LICENSE-openmoji-CC-BY-SA-4.0.txt").write_bytes(licence)
 
 
+def avatars(folder: Path) -> None:
+    """The first 3,600 faces and, to be held out, the last 400: places in a palette of each face's own colours."""
+    numbers = [*range(3600), *range(9600, 10_000)]
+    images, palettes = np.empty((4000, 64, 64), np.uint8), np.zeros((4000, 32, 3), np.uint8)
+    with zipfile.ZipFile(folder / "avatars-64.zip") as archive:
+        rows = [json.loads(line) for line in archive.read("metadata.jsonl").decode().splitlines()]
+        for i, number in enumerate(numbers):
+            with Image.open(io.BytesIO(archive.read(f"images/{number:05d}.png"))) as image:
+                pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+            colours, places = np.unique(pixels, axis=0, return_inverse=True)
+            palettes[i, : len(colours)], images[i] = colours, places.reshape(64, 64)
+    write_idx(BUILTIN / "avatars-images-idx3-ubyte.gz", images)
+    write_idx(BUILTIN / "avatars-palettes-idx3-ubyte.gz", palettes)
+    kept = [{"index": number, **{k: v for k, v in rows[number].items() if k != "file_name"}} for number in numbers]
+    assert all(rows[number]["file_name"] == f"images/{number:05d}.png" for number in numbers)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+    (BUILTIN / "avatars.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    (BUILTIN / "avatars-LICENSE.txt").write_bytes((folder / "LICENSE").read_bytes())
+
+
 def main() -> None:
     shared = Path(sys.argv[1])
     BUILTIN.mkdir(parents=True, exist_ok=True)
     digits(shared / "mnist")
     emoji(shared / "emoji")
+    avatars(shared / "avatars")
     for file in sorted(BUILTIN.iterdir()):
         print(f"{file.stat().st_size:>9,} {file.name}")
 

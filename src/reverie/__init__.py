@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reverie.core.export import check_target, save_samples
     from reverie.core.sampling import sample
     from reverie.core.space import Space
+    from reverie.data.conditions import beside_maps, conditions
     from reverie.data.config import DataConfig
     from reverie.data.inspect import contact_sheet, inspect
     from reverie.evaluation.compare import compare
@@ -25,8 +26,10 @@ __version__ = "0.1.0"
 __all__ = [
     "DataConfig",
     "Space",
+    "beside_maps",
     "check_target",
     "compare",
+    "conditions",
     "contact_sheet",
     "create",
     "evaluate",
@@ -42,8 +45,10 @@ __all__ = [
 _HOMES = {
     "DataConfig": "reverie.data.config",
     "Space": "reverie.core.space",
+    "beside_maps": "reverie.data.conditions",
     "check_target": "reverie.core.export",
     "compare": "reverie.evaluation.compare",
+    "conditions": "reverie.data.conditions",
     "contact_sheet": "reverie.data.inspect",
     "create": "reverie.training.build",
     "evaluate": "reverie.evaluation.evaluate",

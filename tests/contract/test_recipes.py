@@ -85,9 +85,10 @@ def test_what_is_saved_is_what_is_loaded(trained: tuple[str, Run, Run]) -> None:
 def test_samples_depend_on_their_place_alone(trained: tuple[str, Run, Run]) -> None:
     _, once, _ = trained
     model = load(once)
-    whole = reverie.sample(model, 5, seed=3, precision="fp32")
-    parts = reverie.sample(model, 5, seed=3, precision="fp32", batch=2)
-    other = reverie.sample(model, 5, seed=4, precision="fp32")
+    asks = reverie.conditions(once.recipe.data, model.space, observes=model.view(capabilities.Observes))
+    whole = reverie.sample(model, 5, seed=3, condition=asks, precision="fp32")
+    parts = reverie.sample(model, 5, seed=3, condition=asks, precision="fp32", batch=2)
+    other = reverie.sample(model, 5, seed=4, condition=asks, precision="fp32")
     assert whole.x.shape == (5, *model.space.shape)
     assert bool(torch.isfinite(whole.x).all())
     assert (to_bytes(whole.x).int() - to_bytes(parts.x).int()).abs().max() <= 1
@@ -135,6 +136,10 @@ def test_views_keep_their_promises(trained: tuple[str, Run, Run]) -> None:
         shape = (-1, *[1] * (x.ndim - 1))
         x_t = alpha.view(shape) * x + sigma.view(shape) * noise.fork("t").normal(*x.shape[1:])
         assert (denoises.denoise(x_t, t, condition).mean - x).abs().max() < 0.2
+    if (observes := model.view(capabilities.Observes)) is not None:
+        seen = observes.observe(x, noise.fork("observe"))
+        assert seen.shape == (3, model.space.maps, *x.shape[2:])
+        assert torch.equal(seen, observes.observe(x, noise.fork("observe"))), "what is seen is a function of the noise"
     if (criticises := model.view(capabilities.Criticises)) is not None:
         assert per_row(criticises.score(x, condition))
 

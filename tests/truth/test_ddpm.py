@@ -89,8 +89,8 @@ def test_the_bound_is_its_closed_form_term_by_term():
     noise = KeyedNoise(1, torch.arange(len(x)), "bound")
     prior, inner, reconstruction = expected_bound()
     measured = {
-        "prior": model._prior(x),
-        "reconstruction": model._reconstruction(x, noise.fork("first"), None),
+        "prior": model.chain.prior(x),
+        "reconstruction": model.chain.reconstruction(model, x, noise.fork("first")),
         "all": model.elbo(x, noise),
     }
     expected = {"prior": prior, "reconstruction": reconstruction, "all": -prior - inner + reconstruction}
@@ -109,7 +109,7 @@ def test_each_inner_term_is_the_divergence_of_two_gaussians():
     betas, bars = chain()
     for i in (2, 7, STEPS):
         noise, same = (KeyedNoise(2, torch.arange(5), "x") for _ in range(2))
-        value = model._divergence(x, torch.full((5,), i), noise, None)
+        value = model.chain.divergence(model, x, torch.full((5,), i), noise)
         beta, now, before = betas[i - 1], bars[i], bars[i - 1]
         x_t = math.sqrt(now) * x + math.sqrt(1 - now) * same.normal(2)
         x_hat = model.denoise(x_t, torch.full((5,), i / STEPS).double()).mean
@@ -134,7 +134,7 @@ def test_a_bound_of_few_times_is_unbiased(times):
 
 
 def test_every_step_is_evaluated_once_where_all_are_asked_for():
-    drawn = list(exact_model()._inner_steps(KeyedNoise(0, torch.arange(3), "times")))
+    drawn = list(exact_model().chain.inner_steps(KeyedNoise(0, torch.arange(3), "times")))
     assert torch.equal(torch.stack([s for s, _ in drawn]), torch.arange(2, STEPS + 1)[:, None].expand(-1, 3))
     torch.testing.assert_close(torch.stack([w for _, w in drawn]), torch.ones(STEPS - 1, 3))
 
@@ -155,7 +155,7 @@ def test_the_bound_of_bytes_is_a_probability_of_bytes():
             alpha, sigma = model.path(torch.tensor(1 / STEPS))
             return (0.2 - alpha * levels) / sigma
 
-    log_prob = model._reconstruction(levels, Zero(), None)
+    log_prob = model.chain.reconstruction(model, levels, Zero())
     assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-5)
     bound = model.elbo(levels, KeyedNoise(0, torch.arange(4), "bound"))
     assert bool((bound < 0).all())

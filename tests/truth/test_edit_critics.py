@@ -17,7 +17,8 @@ from reverie.core.noise import Noise
 from reverie.core.recipe import read_recipe
 from reverie.core.run import Run
 from reverie.core.space import Space
-from reverie.edit.draw import Asked, draw
+from reverie.edit.asked import Asked
+from reverie.edit.draw import draw
 from reverie.edit.filters import Box, drawing, filters, last_convolution, read_box, within, without
 from reverie.edit.guided import Critic, guided_gradient, portraits, shown
 from reverie.edit.latents import decoded, drawn

@@ -14,7 +14,7 @@ from reverie.core.batch import Condition
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.maths.paths import LinearBetas, Straight
-from reverie.maths.posteriors import Dirac, GaussianData
+from reverie.maths.posteriors import Dirac, GaussianData, LearnedStep
 from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.ddpm import Ancestral
@@ -208,6 +208,17 @@ def test_classifier_free_guidance_extrapolates_in_one_pass():
         assert model.rows == (6 if guidance == 2.5 else 3)
     model = ByLabel()
     torch.testing.assert_close(ClassifierFree(model, 3.0).denoise(x_t, t, None).mean, x_t)
+
+
+def test_guidance_keeps_the_conditional_models_variance():
+    class Learned(ByLabel):
+        def denoise(self, x_t, t, condition=None):
+            mean = super().denoise(x_t, t, condition).mean
+            return LearnedStep(mean, mean / 100)
+
+    x_t, t, condition = noise(3).normal(2), torch.full((3,), 0.5), Condition(label=torch.tensor([0, 4, -1]))
+    share = ClassifierFree(Learned(), 2.5).denoise(x_t, t, condition).step_variance
+    torch.testing.assert_close(share, Learned().denoise(x_t, t, condition).step_variance)
 
 
 def test_labels_are_dropped_as_often_as_asked_and_by_row():

@@ -29,13 +29,21 @@ class Points(nn.Module):
     def sample(self, noise: Any, condition: Any = None, how: Any = None) -> Tensor:
         return self.rows[noise.ids]
 
+    def view(self, kind: type) -> None:
+        return None
+
 
 def subject(train: Tensor, held: Tensor, samples: Tensor, count: int | None = None) -> Subject:
     def of_rows(rows: Tensor, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
         yield rows if chosen is None else rows[torch.from_numpy(chosen)]
 
     dataset: Any = SimpleNamespace(
-        train=train, held_out=held, hash="0" * 64, config=SimpleNamespace(held_out=0.1), space=Points.space
+        train=train,
+        held_out=held,
+        hash="0" * 64,
+        config=SimpleNamespace(held_out=0.1),
+        space=Points.space,
+        asks=lambda *of: None,
     )
     features: Any = SimpleNamespace(
         size=1, of_rows=of_rows, extract=lambda x: x.flatten(1), classifier=None, key="coordinates"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def data(
-    source: Annotated[str, typer.Argument(help="A folder, a zip, an IDX file or folder, or a built-in name.")],
+    source: Annotated[str, typer.Argument(help="A folder, a zip, IDX files, a built-in name, or hf:owner/name.")],
     settings: Annotated[
         list[str] | None, typer.Argument(help="What training would be told, as in size=64 background=black.")
     ] = None,
@@ -72,6 +72,11 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             facts.append(
                 (name, f"{len(counts):,}, of {least:,} to {most:,} rows: {listed}" + " …" * (len(counts) > 20))
             )
+    for name, counts in report.attributes.items():
+        listed = ", ".join(f"{shown(key)} {count:,}" for key, count in list(counts.items())[:20])
+        facts.append((shown(name), listed + " …" * (len(counts) > 20)))
+    if report.maps:
+        facts.append(("maps", ", ".join(report.maps)))
     facts.append(("copies", f"{report.copies:,}"))
     facts.append(("not used", f"{report.broken:,}"))
     facts.append(("as trained on", f"{'x'.join(map(str, dataset.space.shape))}"))

@@ -11,7 +11,8 @@ from rich.progress import Progress
 
 import reverie
 from reverie.core.errors import RequestError
-from reverie.core.recipe import parse_change
+from reverie.core.recipe import parse_change, put
+from reverie.core.run import Run
 
 
 def sample(
@@ -21,6 +22,13 @@ def sample(
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 64,
     label: Annotated[int | None, typer.Option(help="The class of all of them; classes are drawn if not given.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="For models that draw from maps: whose maps, its own data's held-out rows if not given."),
+    ] = None,
+    maps: Annotated[
+        str | None, typer.Option(help="Likewise: pictures that are themselves the maps, a folder or a zip of them.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="A .png (one grid), a .npz (arrays), or a folder (a PNG each).")
@@ -33,13 +41,17 @@ def sample(
 
     [bold]reverie sample runs/flow-matching-digits -n 100 --label 3 steps=20 guidance=2 -o threes.png[/bold]
     """
+    from reverie.core.capabilities import Observes  # brings torch
+
     if precision not in ("auto", "fp32", "bf16"):
         raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
     reverie.check_target(out)
     model = reverie.load(run, device)
-    how = type(model.config.sampling).read(
-        {**model.config.sampling.model_dump(), **dict(map(parse_change, changes or ()))}, "sampling"
-    )
+    settings = model.config.sampling.model_dump()
+    for path, value in map(parse_change, changes or ()):
+        put(settings, path, value)
+    how = type(model.config.sampling).read(settings, "sampling")
+    asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps, model.view(Observes))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=count)
         drawn = reverie.sample(
@@ -47,10 +59,14 @@ def sample(
             count,
             seed,
             labels=label,
+            condition=asks,
             how=how,
             batch=batch,
             precision=precision,  # type: ignore[arg-type]
             on_batch=lambda done: bar.update(task, completed=done),
         )
-    reverie.save_samples(drawn, out)
+    if asks is not None and out.suffix.lower() == ".png":
+        reverie.save_samples(reverie.beside_maps(drawn, asks), out, columns=2 * round((count / 2) ** 0.5) or 2)
+    else:
+        reverie.save_samples(drawn, out)
     print(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -43,6 +43,10 @@ class Condition:
     def _map(self, change: Any) -> Condition:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return Condition(**{k: v if v is None else change(v) for k, v in values.items()})
+
+
+Asks = Callable[[Tensor], Condition]
+"""What samples are drawn for: their ids ``[B]`` to their conditions."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ A model has a capability by having its members; a wrapper answers ``view`` for i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -98,6 +99,29 @@ class Denoises(Protocol):
         """Takes rows from where denoising happens back to data."""
 
 
+Change = Callable[[int, Tensor], Tensor]
+"""From the number of a feature map and the map, ``[B, C, places]``, to the map that takes its place."""
+
+
+@runtime_checkable
+class Steers(Protocol):
+    """Lets the feature maps of its network be read, and changed, while it denoises.
+
+    No recipe lists it: any model with a network of blocks has it (``nn/features.py``).
+    """
+
+    def steered(self, change: Change) -> AbstractContextManager[None]:
+        """Within, each pass gives ``change`` its feature maps, from first to last, and goes on with what it returns."""
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """Makes the image that it is conditioned on from the row itself: edges, a low resolution, a hole."""
+
+    def observe(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns what is seen of rows x, as ``Condition.image`` takes it."""
+
+
 @runtime_checkable
 class Criticises(Protocol):
     """Scores rows: logits, higher is more like the data."""
@@ -124,5 +148,5 @@ class Translates(Protocol):
 
 ALL: Mapping[str, Any] = {
     kind.__name__: kind
-    for kind in (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Criticises, Styles, Translates)
+    for kind in (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Observes, Criticises, Styles, Translates)
 }

@@ -37,13 +37,14 @@ def check_target(out: Path) -> None:
         raise RequestError(f"{above} is a file, not a folder; give another --out")
 
 
-def save_samples(samples: Samples, out: Path) -> None:
+def save_samples(samples: Samples, out: Path, columns: int | None = None) -> None:
     """Writes samples.
 
     Arguments:
         samples: from ``sample``.
         out: ``.png`` for one grid, ``.npz`` for the arrays ``images`` (uint8 ``[B, H, W, C]``, or float32 points)
             and ``labels`` (int64, -1 without classes), anything else for a folder of PNGs.
+        columns: of the grid; about as many as rows where None.
 
     Raises:
         RequestError: points cannot be written as PNG.
@@ -61,7 +62,7 @@ def save_samples(samples: Samples, out: Path) -> None:
     elif points:
         raise RequestError("these samples are points; write them to a .npz file")
     elif out.suffix.lower() == ".png":
-        save_grid(samples.x, out)
+        save_grid(samples.x, out, columns)
     else:
         out.mkdir(parents=True, exist_ok=True)
         for i, (image, label) in enumerate(zip(to_bytes(samples.x), labels, strict=True)):

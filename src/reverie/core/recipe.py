@@ -19,7 +19,7 @@ from reverie.core.errors import RequestError, nearest
 from reverie.core.files import write_atomically
 from reverie.core.strict import Strict
 
-PARTS = ("start", "teacher", "autoencoder")
+PARTS = ("start", "teacher", "autoencoder", "base")
 """Keys of a recipe that name another run, as in ``teacher: run:runs/big``."""
 
 
@@ -50,7 +50,8 @@ class Recipe(Strict):
         start: ``run:PATH`` of a run whose weights training begins from.
         teacher: ``run:PATH`` of a run that the loss asks.
         autoencoder: ``run:PATH`` of a run whose latents are modelled.
-        parts: what became of the three above; written by training.
+        base: ``run:PATH`` of a run whose model is kept as it is and built upon.
+        parts: what became of the four above; written by training.
         data_hash: of the data's content and transform; written by training.
     """
 
@@ -60,13 +61,14 @@ class Recipe(Strict):
     follows: str = ""
     papers: tuple[PaperRecord, ...] = ()
     capabilities: tuple[str, ...] = ()
-    needs: tuple[Literal["start", "teacher", "autoencoder"], ...] = ()
+    needs: tuple[Literal["start", "teacher", "autoencoder", "base"], ...] = ()
     model: dict[str, Any]
     train: dict[str, Any] = {}
     data: dict[str, Any] = {}
     start: str | None = None
     teacher: str | None = None
     autoencoder: str | None = None
+    base: str | None = None
     parts: dict[str, PartRecord] = {}
     data_hash: str = ""
 
@@ -122,7 +124,7 @@ def parse_change(text: str) -> tuple[str, Any]:
 
 
 def set_path(body: dict[str, Any], path: str, value: Any) -> None:
-    """Sets ``body["a"]["b"]`` for the path ``"a.b"``; a network given by name alone becomes a mapping.
+    """Sets a value of a recipe, as ``put`` does.
 
     Raises:
         RequestError: the first key is not one of a recipe's.
@@ -131,6 +133,16 @@ def set_path(body: dict[str, Any], path: str, value: Any) -> None:
     sections = {"model", "train", "data", *PARTS}
     if keys[0] not in sections:
         raise RequestError(f"unknown key '{path}'{nearest(keys[0], sections)}")
+    put(body, path, value)
+
+
+def put(body: dict[str, Any], path: str, value: Any) -> None:
+    """Sets ``body["a"]["b"]`` for the path ``"a.b"``, whatever the first key; what has a name alone becomes a mapping.
+
+    Raises:
+        RequestError: a key on the way is no section.
+    """
+    keys = path.split(".")
     here = body
     for key in keys[:-1]:
         below = here.get(key)

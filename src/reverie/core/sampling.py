@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from reverie.core.batch import Condition
+from reverie.core.batch import Asks, Condition
 from reverie.core.device import Precision, autocast
 from reverie.core.errors import RequestError
 from reverie.core.model import Model
@@ -28,6 +29,7 @@ def sample(
     seed: int = 0,
     *,
     labels: Sequence[int] | Tensor | int | None = None,
+    condition: Condition | Asks | None = None,
     how: Any = None,
     batch: int = 256,
     precision: Precision = "auto",
@@ -39,16 +41,30 @@ def sample(
         model: a model, as ``reverie.load`` returns it.
         count: how many.
         seed: any integer.
-        labels: one label for all, or one for each; drawn uniformly where None and the model has classes.
+        labels: one label for all, or one for each; ``condition``'s where None, or drawn uniformly where that has none
+            and the model has classes.
+        condition: what to draw, for a model that cannot make it up: of each of the samples, or a function of their
+            places 0 to ``count - 1`` (``Dataset.asks`` gives that of held-out rows).
         how: the model's own ``Sampling``; None for the recipe's.
         batch: rows computed at once; changes memory and speed only.
         precision: of the networks; ``auto`` is bf16 where that is faster.
         on_batch: called with the number of samples done so far.
 
     Raises:
-        RequestError: a label is out of range, or the model has none.
+        RequestError: a label is out of range, or the model has none; the model draws from maps, and none are given or
+            they do not fit.
     """
-    drawn = stream(model, count, seed, labels=labels, how=how, batch=batch, precision=precision, on_batch=on_batch)
+    drawn = stream(
+        model,
+        count,
+        seed,
+        labels=labels,
+        condition=condition,
+        how=how,
+        batch=batch,
+        precision=precision,
+        on_batch=on_batch,
+    )
     rows, chosen = zip(*drawn, strict=True)
     return Samples(torch.cat(rows), None if chosen[0] is None else torch.cat(chosen))
 
@@ -59,6 +75,7 @@ def stream(
     seed: int = 0,
     *,
     labels: Sequence[int] | Tensor | int | None = None,
+    condition: Condition | Asks | None = None,
     how: Any = None,
     batch: int = 256,
     precision: Precision = "auto",
@@ -68,28 +85,56 @@ def stream(
     if count < 1:
         raise RequestError(f"cannot draw {count} samples; ask for at least 1")
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    every_label = _labels(model, count, seed, labels)
+    every_label = None if labels is None else _labels(model, count, labels)
+    asks = _given(condition, count) if isinstance(condition, Condition) else condition
     was_training = model.training
     model.eval()
     try:
         for start in range(0, count, batch):
             ids = torch.arange(start, min(start + batch, count), device=device)
-            chosen = None if every_label is None else every_label[start : start + batch]
-            condition = Condition(label=None if chosen is None else chosen.to(device))
+            asked = _asked(model, asks, ids.cpu(), seed)
+            if every_label is not None:
+                asked = replace(asked, label=every_label[start : start + batch])
             # no_grad, not inference_mode: a sampler may turn gradients on again (Langevin, guidance).
             with torch.no_grad(), autocast(device, precision):
-                x = model.sample(KeyedNoise(seed, ids, "sample"), condition, how)
-            yield Samples(x.float().cpu() if x.is_floating_point() else x.cpu(), chosen)
+                x = model.sample(KeyedNoise(seed, ids, "sample"), asked.to(device), how)
+            yield Samples(x.float().cpu() if x.is_floating_point() else x.cpu(), asked.label)
             if on_batch:
                 on_batch(start + len(ids))
     finally:
         model.train(was_training)
 
 
-def _labels(model: Model, count: int, seed: int, labels: Sequence[int] | Tensor | int | None) -> Tensor | None:
+def _asked(model: Model, asks: Asks | None, ids: Tensor, seed: int) -> Condition:
+    """What some samples are drawn for, labels drawn where the model has classes and none are given."""
+    space = model.space
+    condition = Condition() if asks is None else asks(ids).to("cpu")
+    if condition.label is None and space.classes:
+        condition = replace(condition, label=KeyedNoise(seed, ids, "label").integers(space.classes))
+    if not space.maps:
+        return condition
+    if condition.image is None:
+        raise RequestError(
+            f"this model draws from maps of {space.maps} channel{'s' * (space.maps > 1)}: give it some "
+            "(condition=Condition(image=...), or reverie sample --data SOURCE)"
+        )
+    wanted = (len(ids), space.maps, *space.shape[1:])
+    if condition.image.shape != wanted:
+        given = "x".join(map(str, condition.image.shape[1:]))
+        raise RequestError(f"the maps given are {given}; this model draws from {'x'.join(map(str, wanted[1:]))}")
+    return condition
+
+
+def _given(condition: Condition, count: int) -> Asks:
+    """A condition of each sample, as a function of their places."""
+    for name, value in vars(condition).items():
+        if value is not None and len(value) != count:
+            raise RequestError(f"condition.{name} has {len(value)} rows for {count} samples")
+    return lambda ids: condition.rows(int(ids[0]), int(ids[-1]) + 1)
+
+
+def _labels(model: Model, count: int, labels: Sequence[int] | Tensor | int) -> Tensor:
     classes = model.space.classes
-    if labels is None:
-        return KeyedNoise(seed, torch.arange(count), "label").integers(classes) if classes else None
     chosen = torch.as_tensor(labels)
     if not classes:
         raise RequestError("this model has no classes: it was trained without labels")

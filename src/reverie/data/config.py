@@ -17,7 +17,8 @@ class DataConfig(Strict):
 
     Arguments:
         source: a folder, a zip, an IDX file or folder of them, or a built-in name (``digits``, ``emoji``,
-            ``emoji:noto``, ``stacked-digits``, ``ring``, ``grid``, ``moons`` …).
+            ``emoji:noto``, ``avatars``, ``avatars:smiling``, ``scenes``, ``scenes:200000``, ``stacked-digits``,
+            ``ring``, ``grid``, ``moons`` …), or ``hf:`` and a data set of Hugging Face.
         size: height and width in pixels; ``auto`` picks them from the data and says so in ``Dataset.notes``.
         crop: ``center`` takes the largest middle square. ``random`` packs that square an eighth larger and draws
             a new window each time a row is seen; evaluation sees the middle one.
@@ -25,6 +26,9 @@ class DataConfig(Strict):
         turn: turns by a random multiple of 90 degrees, anew each time (textures, microscopy, satellites).
         condition: ``auto`` conditions on class labels where there are any. Labels that merely name a mode (toys,
             ``stacked-digits``) are for counting modes, and need ``label``.
+        maps: a second picture beside each, on which models are conditioned. Every image source has ``edges``, found in
+            its pictures; ``scenes`` has ``layout`` (a channel a shape), ``depth`` and ``pose``, ``emoji`` has ``line``
+            (its line art). They are cropped, flipped and turned as their pictures are.
         background: what lies under transparent pixels: a colour name or ``#rrggbb``.
         channels: 1 grey, 3 colour; ``auto`` is 1 where every image is grey.
         binarize: ``once`` draws each pixel once, white with the probability of its intensity, the same for ever.
@@ -38,6 +42,7 @@ class DataConfig(Strict):
     flip: bool = False
     turn: bool = False
     condition: Literal["auto", "none", "label"] = "auto"
+    maps: str = "none"
     background: str = "white"
     channels: Literal["auto", 1, 3] = "auto"
     binarize: Literal["none", "once"] = "none"

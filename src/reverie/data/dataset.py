@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reverie.core.batch import Condition
+from reverie.core.batch import Asks, Condition
+from reverie.core.capabilities import Observes
 from reverie.core.errors import RequestError, nearest
+from reverie.core.noise import KeyedNoise
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
+from reverie.data.maps import COMPUTED, map_channels
 from reverie.data.pack import Progress, open_pool
 from reverie.data.pool import Pool, Skipped
 from reverie.data.sources import find_source
@@ -31,12 +34,14 @@ class Rows:
         places: int64 ``[N]``, which of them.
         size: the height and width that rows have when read; packed ones may be larger. None for points.
         conditional: whether ``take`` gives labels.
+        maps: which maps it gives, ``none`` or a name that ``map_channels`` knows.
     """
 
-    def __init__(self, pool: Pool, places: np.ndarray, size: int | None, conditional: bool) -> None:
+    def __init__(self, pool: Pool, places: np.ndarray, size: int | None, conditional: bool, maps: str = "none") -> None:
         self.pool, self.places = pool, places
         self.labels: np.ndarray | None = None if pool.facts.labels is None else pool.facts.labels[places]
         self._size, self._conditional = size, conditional
+        self._map, self._computed = pool.maps.get(maps), COMPUTED.get(maps)
         self._label_tensor = None if self.labels is None else torch.from_numpy(self.labels)
 
     def __len__(self) -> int:
@@ -53,11 +58,30 @@ class Rows:
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """Images as bytes ``[B, C, H, W]``, the middle window; points as floats ``[B, D]``."""
-        rows = self.packed(index)
+        return self._middle(self.packed(index))
+
+    def _middle(self, rows: np.ndarray) -> np.ndarray:
         if self._size is None:
             return rows
         margin = (rows.shape[-1] - self._size) // 2
         return rows[..., margin : margin + self._size, margin : margin + self._size]
+
+    def planes(self, index: np.ndarray) -> np.ndarray:
+        """Rows as they lie in the pool and, behind their channels, those of their maps: what is cropped and flipped."""
+        rows = self.packed(index)
+        return rows if self._map is None else np.concatenate([rows, self._map.read(self.places[index])], axis=1)
+
+    def seen(self, planes: np.ndarray, index: np.ndarray) -> tuple[Tensor, Condition]:
+        """Planes of these rows, after any crop and flip, as models see them."""
+        x, image = as_floats(planes), None
+        if self._map is not None:
+            x, image = (part.contiguous() for part in x.tensor_split([self.pool.shape[0]], dim=1))
+        elif self._computed is not None:
+            image = self._computed(x)
+        label = None
+        if self._conditional and self._label_tensor is not None:
+            label = self._label_tensor[torch.from_numpy(index)]
+        return x, Condition(label=label, image=image)
 
     def take(self, index: np.ndarray) -> tuple[Tensor, Condition]:
         """Rows ``[B, *space.shape]`` as models see them, and their conditions.
@@ -65,13 +89,7 @@ class Rows:
         Arguments:
             index: places among these rows, int64 ``[B]``.
         """
-        return as_floats(self.pixels(index)), self.condition(index)
-
-    def condition(self, index: np.ndarray) -> Condition:
-        """What these rows are conditioned on."""
-        if not self._conditional or self._label_tensor is None:
-            return Condition()
-        return Condition(label=self._label_tensor[torch.from_numpy(index)])
+        return self.seen(self._middle(self.planes(index)), index)
 
 
 class Picked(Sequence[dict[str, Any]]):
@@ -166,7 +184,41 @@ class Dataset:
         if not len(places):
             raise RequestError(f"{self.config.source} has no training rows '{where}'")
         size = self.space.shape[1] if self.space.is_image else None
-        return Rows(self.pool, places, size, self.space.classes > 0)
+        return Rows(self.pool, places, size, self.space.classes > 0, self.config.maps)
+
+    def asks(self, space: Space, observes: Observes | None = None) -> Asks | None:
+        """What samples with these ids are to be drawn for, where that cannot be made up: held-out rows' maps.
+
+        Arguments:
+            space: of the model that is sampled.
+            observes: the model as one that makes its maps from rows itself, if it does.
+
+        Returns:
+            ids ``[B]`` to the conditions of held-out rows (training rows where none is held out), in an order of no
+            meaning and over again; None where the model draws from no maps.
+
+        Raises:
+            RequestError: the model draws from other maps than these data have.
+        """
+        if not space.maps:
+            return None
+        maps = self.space.maps if observes is None else space.maps
+        if maps != space.maps or self.space.shape[1:] != space.shape[1:]:
+            have = f"maps of {maps} channels" if maps else "no maps"
+            raise RequestError(
+                f"the model draws from maps of {space.maps} channels at {space.shape[1]}x{space.shape[2]}; "
+                f"{self.config.source} has {have} at {self.space.shape[1]}x{self.space.shape[2]} (data.maps)"
+            )
+        rows = self.held_out if len(self.held_out) else self.train
+        order = np.random.Generator(np.random.Philox(0)).permutation(len(rows))
+
+        def asked(ids: Tensor) -> Condition:
+            x, condition = rows.take(order[ids.cpu().numpy() % len(rows)])
+            if observes is not None:
+                condition = replace(condition, image=observes.observe(x, KeyedNoise(0, ids.cpu(), "observe")))
+            return condition if space.classes else replace(condition, label=None)
+
+        return asked
 
 
 def open_data(config: DataConfig, cache: Path | None = None, progress: Progress | None = None) -> Dataset:
@@ -188,24 +240,27 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     if facts.main and facts.domains is not None:
         main = facts.domains == facts.domain_names.index(facts.main)
     size = resolved.size if len(pool.shape) == 3 and resolved.size != "auto" else None
-    train = Rows(pool, np.flatnonzero(main & ~held), size, conditional)
-    held_out = Rows(pool, np.flatnonzero(main & held), size, conditional)
+    sides = (np.flatnonzero(main & side) for side in (~held, held))
+    train, held_out = (Rows(pool, places, size, conditional, resolved.maps) for places in sides)
     depth = None if size is None else 2 if resolved.binarize == "once" else 256
     space = Space(
         shape=pool.shape if size is None else (pool.shape[0], size, size),
         depth=depth,
         classes=len(facts.classes) if conditional else 0,
         count=len(train),
+        maps=map_channels(resolved.maps, pool, resolved.source),
     )
     key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.condition}/{resolved.held_out}"
+    key += f"/{resolved.maps}" if space.maps else ""
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
+    map_note = (f"maps: {resolved.maps}, {space.maps} channel{'s' * (space.maps > 1)}",) * bool(space.maps)
     rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
     return Dataset(
         space=space,
         config=resolved,
         hash=digest(key.encode()).hex(),
         classes=facts.classes,
-        notes=(*notes, *pool.notes, label_note, rows_note, *_few_note(train), *_skipped_note(pool)),
+        notes=(*notes, *pool.notes, label_note, *map_note, rows_note, *_few_note(train), *_skipped_note(pool)),
         train=train,
         held_out=held_out,
         pool=pool,

@@ -12,7 +12,7 @@ import torch
 from reverie.core.batch import Batch, Draw
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
-from reverie.data.dataset import Dataset, Rows, as_floats
+from reverie.data.dataset import Dataset, Rows
 
 
 @lru_cache(maxsize=16)
@@ -92,14 +92,17 @@ class Feed:
 
     def _read(self, stream: Stream, ids: torch.Tensor, name: str, parts: Mapping[str, Batch] | None = None) -> Batch:
         places = stream.places(int(ids[0]) if len(ids) else 0, len(ids))
-        rows = self._augmented(stream.rows, places, ids, name) if self._augments else stream.rows.pixels(places)
-        return Batch(as_floats(rows), stream.rows.condition(places), ids, stream.index(places), parts or {})
+        if self._augments:
+            x, condition = stream.rows.seen(self._augmented(stream.rows, places, ids, name), places)
+        else:
+            x, condition = stream.rows.take(places)
+        return Batch(x, condition, ids, stream.index(places), parts or {})
 
     def _augmented(self, rows: Rows, places: np.ndarray, ids: torch.Tensor, name: str) -> np.ndarray:
-        """Rows as bytes under this batch's crops, flips and turns, each keyed by the row's id."""
+        """Rows and their maps as bytes under this batch's crops, flips and turns, each keyed by the row's id."""
         config, size = self.dataset.config, self.space.shape[-1]
         noise = KeyedNoise(self._seed, ids, f"augment/{name}")
-        images = rows.packed(places)
+        images = rows.planes(places)
         margin = images.shape[-1] - size
         if margin:
             corners = noise.fork("crop").integers(margin + 1, 2).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reverie.core.images import grid, to_pillow
+from reverie.core.images import grid, to_bytes, to_pillow
 from reverie.data.cache import cache_folder
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
+from reverie.data.maps import COMPUTED, beside
 from reverie.data.pack import Progress
 from reverie.data.pool import Skipped
-from reverie.data.source import Files, Pixels, Source
+from reverie.data.source import Drawn, Files, Pixels, Source
 from reverie.data.sources import find_source
 from reverie.data.split import DIGEST, digests_of
 from reverie.data.survey import take_survey
@@ -26,6 +28,8 @@ FEW = 1000  # rows under which models learn pictures by heart
 FEW_A_CLASS = 50
 SHEET = (8, 8)  # rows and columns of the contact sheet
 CHUNK = 1024
+READ = 10_000  # rows of the table that attributes are counted in
+KINDS = 32  # values of an attribute, at most: what has more is a text or a number
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class Report:
         looks: of its images; None for points.
         classes: rows of each class, training and held-out ones; unknown labels under ``"unlabelled"``.
         domains: rows of each domain.
+        attributes: of what the table says in a few words, how many of the first rows have each value; most frequent
+            first.
+        maps: names that ``data.maps`` may have.
         copies: rows whose pixels another row has already.
         copied: names or places of some of them, with what they copy.
         broken: how many gave no row.
@@ -71,6 +78,8 @@ class Report:
     looks: Looks | None
     classes: dict[str, int]
     domains: dict[str, int]
+    attributes: dict[str, dict[str, int]]
+    maps: tuple[str, ...]
     copies: int
     copied: tuple[tuple[str, str], ...]
     broken: int
@@ -91,12 +100,27 @@ def inspect(config: DataConfig, cache: Path | None = None, progress: Progress | 
     """
     dataset = open_data(config, cache, progress)
     pool = dataset.pool
-    looks = _looks(find_source(config.source), cache)
     classes = _counts(pool.facts.labels, dataset.classes) if pool.facts.labels is not None else {}
     domains = _counts(pool.facts.domains, dataset.domains) if pool.facts.domains is not None else {}
-    copies, copied = _copies(dataset) if dataset.space.is_image and not pool.facts.modes else (0, ())
+    source = find_source(config.source)
+    looks = _looks(source, cache)
+    compares = dataset.space.is_image and not pool.facts.modes and not isinstance(source, Drawn)
+    copies, copied = _copies(dataset) if compares else (0, ())
     advice = tuple(_advice(dataset, looks, classes, copies))
-    return Report(dataset, pool.kind, looks, classes, domains, copies, copied, pool.broken, pool.skipped, advice)
+    return Report(
+        dataset,
+        pool.kind,
+        looks,
+        classes,
+        domains,
+        _attributes(pool.facts.table),
+        (*COMPUTED, *pool.maps) if dataset.space.is_image else (),
+        copies,
+        copied,
+        pool.broken,
+        pool.skipped,
+        advice,
+    )
 
 
 def _looks(source: Source, cache: Path | None) -> Looks | None:
@@ -128,6 +152,21 @@ def _counts(values: np.ndarray, names: tuple[str, ...]) -> dict[str, int]:
     counts = {name: int(n) for name, n in zip(names, counted, strict=True)}
     unknown = int((values < 0).sum())
     return {**counts, "unlabelled": unknown} if unknown else counts
+
+
+def _attributes(table: Sequence[dict[str, Any]] | None) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    texts: set[str] = set()
+    for row in table[:READ] if table is not None else ():
+        for key, value in row.items():
+            if key in texts or not isinstance(value, str | bool | None):
+                continue
+            named = value if isinstance(value, str) else {True: "yes", False: "no", None: "none"}[value]
+            counts.setdefault(key, Counter())[named] += 1
+            if len(counts[key]) > KINDS:
+                texts.add(key)
+                del counts[key]
+    return {key: dict(found.most_common()) for key, found in counts.items() if len(found) > 1}
 
 
 def _copies(dataset: Dataset) -> tuple[int, tuple[tuple[str, str], ...]]:
@@ -182,13 +221,19 @@ def _advice(dataset: Dataset, looks: Looks | None, classes: dict[str, int], copi
 def contact_sheet(dataset: Dataset, file: Path) -> None:
     """Writes 64 rows as a PNG: a row a class where there are up to 8 to choose, spread over the source otherwise.
 
-    Points are drawn as a density.
+    Where rows have maps, every second of them is shown, its map before it. Points are drawn as a density.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     if not dataset.space.is_image:
         _density(dataset).save(file)
         return
-    pixels = torch.from_numpy(np.ascontiguousarray(dataset.train.pixels(_chosen(dataset))))
+    chosen = _chosen(dataset)
+    if dataset.space.maps:
+        x, condition = dataset.train.take(chosen[::2])
+        assert condition.image is not None
+        pixels = to_bytes(beside(condition.image, x))
+    else:
+        pixels = torch.from_numpy(np.ascontiguousarray(dataset.train.pixels(chosen)))
     sheet = to_pillow(grid(pixels, columns=SHEET[1]))
     scale = max(1, 64 // dataset.space.shape[-1])
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(file, optimize=True)

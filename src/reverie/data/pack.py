@@ -13,10 +13,11 @@ from reverie.core.errors import RequestError, ReverieError
 from reverie.data.cache import cache_folder
 from reverie.data.config import DataConfig
 from reverie.data.decode import BrokenImageError, decode, quiet
-from reverie.data.packed import VERSION, Block, read_pack, write_pack
+from reverie.data.maps import line_map
+from reverie.data.packed import VERSION, Block, binarize, read_pack, write_pack
 from reverie.data.parallel import ordered
 from reverie.data.pool import Pool, Skipped
-from reverie.data.source import Described, Files, Pixels, Points, Source, Stacked
+from reverie.data.source import Described, Drawn, Files, Pixels, Points, Source, Stacked
 from reverie.data.sources.stacked import stack
 from reverie.data.split import digest, digests_of
 from reverie.data.survey import Survey, take_survey
@@ -40,6 +41,8 @@ def open_pool(
     if isinstance(source, Stacked):
         digits, settled, notes = open_pool(source.digits, config.model_copy(update={"channels": 1}), cache, progress)
         return stack(digits, config.held_out), settled.model_copy(update={"channels": 3}), notes
+    if isinstance(source, Drawn):
+        return _open_drawn(source, config)
     if isinstance(source, Files):
         return _open_files(source, config, cache_folder(cache), progress)
     return _open_pixels(source, config, cache_folder(cache), progress)
@@ -56,7 +59,25 @@ def _open_pixels(source: Pixels, config: DataConfig, cache: Path, progress: Prog
 
     pool = _packed(source.kind, source.content, transform, cache, blocks)
     # A pack holds every domain; which one is trained on is the request's.
-    return replace(pool, facts=replace(pool.facts, main=source.described.facts.main)), config, notes
+    pool = replace(pool, facts=replace(pool.facts, main=source.described.facts.main))
+    return replace(pool, maps={name: line_map(pool, of) for name, of in source.lines.items()}), config, notes
+
+
+def _open_drawn(source: Drawn, config: DataConfig) -> Opened:
+    side = source.size if config.size == "auto" else config.size
+    config, notes = _settle(config, np.full(1, side), True, False)
+    transform = _transform(config)
+    pool = source.pool(transform.size)
+    plain = Transform(size=transform.size, channels=pool.shape[0])
+    if transform.model_copy(update={"background": plain.background}) == plain:
+        return pool, config, notes
+
+    def read(index: np.ndarray) -> np.ndarray:
+        rows = transform_rows(pool.read(index), transform)
+        return binarize(rows, pool.digests[index]) if transform.binarize == "once" else rows
+
+    key = digest(json.dumps([pool.key, transform.model_dump()], sort_keys=True).encode()).hex()
+    return replace(pool, key=key, shape=(transform.channels, *pool.shape[1:]), read=read), config, notes
 
 
 def _open_files(source: Files, config: DataConfig, cache: Path, progress: Progress | None) -> Opened:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -47,6 +47,19 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Map:
+    """A second picture of each row, aligned with the first, on which models can be conditioned.
+
+    Arguments:
+        channels: of one.
+        read: int64 ``[B]``, places in the pool, to bytes ``[B, channels, H, W]``, as large as the pool's rows.
+    """
+
+    channels: int
+    read: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Pool:
     """All rows of a source at one size.
 
@@ -60,6 +73,7 @@ class Pool:
         notes: what was decided, one line each.
         skipped: what gave no row (the first ones).
         broken: how many gave none.
+        maps: by name, the maps that the source has of its rows.
     """
 
     key: str
@@ -71,6 +85,7 @@ class Pool:
     notes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = field(default=())
     broken: int = 0
+    maps: Mapping[str, Map] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.digests)

@@ -1,9 +1,9 @@
-"""The three things a source can be: encoded files, plain pixels, or points."""
+"""What a source can be: encoded files, plain pixels, or rows that are made when they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ class Pixels:
         chunks: gives the rows in order, uint8 ``[n, C, H, W]`` at a time.
         described: labels, domains, the source's own test part.
         digests: what stands for each row's content in the split, uint8 ``[N, 16]``; of its bytes where None.
+        lines: by the name of a map, the domain whose rows are dark lines on white, in the order of every other domain.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Pixels:
     chunks: Callable[[], Iterator[np.ndarray]]
     described: Described
     digests: np.ndarray | None = None
+    lines: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,4 +87,19 @@ class Stacked:
     digits: Files | Pixels
 
 
-Source = Files | Pixels | Points | Stacked
+@dataclass(frozen=True)
+class Drawn:
+    """Images that are drawn when they are read, at any size.
+
+    Arguments:
+        kind: in words.
+        size: what ``auto`` comes to.
+        pool: a size to all rows.
+    """
+
+    kind: str
+    size: int
+    pool: Callable[[int], Pool]
+
+
+Source = Files | Pixels | Points | Stacked | Drawn

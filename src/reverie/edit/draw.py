@@ -3,99 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, nearest
 from reverie.core.images import save_grid
 from reverie.core.model import Model
+from reverie.core.recipe import parse_change
 from reverie.core.run import Run
-from reverie.data.config import DataConfig
-from reverie.data.dataset import Rows, open_data
-from reverie.edit.arithmetic import arithmetic
-from reverie.edit.filters import filters, read_box
-from reverie.edit.guided import Critic, portraits
-from reverie.edit.interpolate import interpolate
-from reverie.edit.latents import Latents, decoded, decoder, drawn, picked, read_picks
+from reverie.core.space import Space
+from reverie.edit import reading
+from reverie.edit.asked import Asked
+from reverie.edit.latents import decoder
+from reverie.edit.model_tools import SHEETS
+from reverie.edit.sheet import Sheet
+from reverie.edit.task import Classify, Task, denoiser, find_tool, tools
 from reverie.edit.walk import KINDS, save_animation, walk
-from reverie.training.build import build, load, load_parts, read_model_header, resolve
+from reverie.training.build import load
 
-LOOKED_THROUGH = 1000
-"""Training rows among which a feature's are searched."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked of a tool; each reads what concerns it.
-
-    Latents are named as in ``3,5`` (samples by number, as the tool ``picks`` shows them, eight a row) or ``row:3``
-    (training rows, of a model with an encoder).
-
-    Arguments:
-        plus: of arithmetic, a.
-        minus: of arithmetic, b.
-        to: of arithmetic, c; of interpolation, the ends.
-        start: of interpolation, the beginnings.
-        count: picks, strips, walks or images, where they are not named, or features; None for 8, and 6 features.
-        steps: images a strip, or frames from stop to stop.
-        path: of interpolation, ``spherical`` or ``linear``.
-        box: of filters, x0,y0,x1,y1 in pixels.
-        share: of filters, how much of those that draw the box is dropped.
-        seed: of the samples; of features, of the weights of the random network.
-    """
-
-    plus: str | None = None
-    minus: str | None = None
-    to: str | None = None
-    start: str | None = None
-    count: int | None = None
-    steps: int = 9
-    path: str = "spherical"
-    box: str | None = None
-    share: float = 1.0
-    seed: int = 0
-
-    @property
-    def number(self) -> int:
-        return 8 if self.count is None else self.count
-
-
-class Sheet(NamedTuple):
-    """Images, and how many stand in a row."""
-
-    x: Tensor
-    columns: int
+PICTURES = 4
+"""Held-out rows that a tool works on where none are named."""
 
 
 def draw(
-    run: str | Path, tool: str, asked: Asked | None = None, *, out: Path | None = None, device: str = "auto"
+    run: str | Path,
+    tool: str,
+    asked: Asked | None = None,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    classify: Classify | None = None,
+    say: Callable[[str], None] = lambda note: None,
 ) -> Path:
-    """Writes a picture or an animation of what a run's model has learned.
+    """Writes a picture or an animation: of what a run's model has learned, or of pictures that it changed.
 
     Arguments:
         run: a run folder.
-        tool: ``walk``, or a name in ``SHEETS``.
+        tool: ``walk``, a name in ``SHEETS``, or a file of ``edit/pictures/``.
         asked: what is asked of the tool; the defaults where None.
         out: the file; named after the tool where None.
         device: where to compute.
+        classify: makes a classifier of the run's classes, for guidance by it.
+        say: called with what was done to pictures from files.
 
     Returns:
         The file.
 
     Raises:
         RequestError: the model has not what the tool looks at, or what is asked for does not fit together.
+        ReverieError: guidance blows up; the message names the setting and the step.
     """
-    tools = (*SHEETS, "walk")
-    if tool not in tools:
-        raise RequestError(f"no tool '{tool}'; known: {', '.join(tools)}")
+    known = (*SHEETS, "walk", *tools())
+    if tool not in known:
+        raise RequestError(f"no tool '{tool}'{nearest(tool, known)}")
     asked = asked or Asked()
     model = load(run, device)
-    if tool != "features":
+    if tool in tools():
+        denoiser(model)
+    elif tool != "features":
         decoder(model)
     if not model.space.is_image:
         raise RequestError("edit draws images; this model's rows are points")
@@ -103,83 +70,81 @@ def draw(
     kinds = KINDS if tool == "walk" else (".png",)
     if out.suffix.lower() not in kinds:
         raise RequestError(f"{out.name}: {tool} writes a {' or a '.join(kinds)} file")
+    if tool not in tools() and asked.settings:
+        raise RequestError(f"{tool} takes options only, no '{asked.settings[0]}'")
     scale = max(1, 64 // max(model.space.shape[1:]) + 1)  # how many pixels wide a pixel is shown
     if tool == "walk":
         save_animation(walk(model, steps=asked.steps, walkers=asked.number, seed=asked.seed), out, scale)
+        return out
+    opened = Run.open(run)
+    if tool in SHEETS:
+        sheet = SHEETS[tool](opened, model, asked)
     else:
-        sheet = SHEETS[tool](Run.open(run), model, asked)
-        save_grid(sheet.x, out, sheet.columns, scale)
+        sheet = pictured(opened, model, tool, asked, device, classify, say)
+    save_grid(sheet.x, out, sheet.columns, scale)
     return out
 
 
-def _picks(run: Run, model: Model, asked: Asked) -> Sheet:
-    return Sheet(decoded(model, drawn(model, range(asked.number), asked.seed)), 8)
+def pictured(
+    run: Run,
+    model: Model,
+    tool: str,
+    asked: Asked,
+    device: str,
+    classify: Classify | None,
+    say: Callable[[str], None],
+) -> Sheet:
+    """What a tool on pictures draws. Arguments as in ``draw``."""
+    module = find_tool(tool)
+    settings = module.Settings.read(dict(map(parse_change, asked.settings)), "")
+    space, place = model.space, next(model.parameters()).device
+    if asked.label is not None and not 0 <= asked.label < space.classes:
+        raise RequestError(
+            f"there is no class {asked.label}; this model has {space.classes or 'none: it was trained without labels'}"
+        )
+    x = torch.zeros(1, *space.shape) if tool == "guide" else _pictures(run, space, asked, say)
+    task = Task(
+        model=model,
+        x=x.to(place),
+        count=asked.count or (8 if tool == "guide" else 4),
+        given=bool(asked.images),
+        label=asked.label,
+        known=_known(space, asked, place),
+        others=None if asked.to is None else _second(run, space, asked.to, say).to(place),
+        worse=None if asked.other is None else load(asked.other, device),
+        operator=None if asked.operator is None else reading.read_function(asked.operator),
+        classify=classify,
+        seed=asked.seed,
+    )
+    sheet: Sheet = module.draw(task, settings)
+    return sheet
 
 
-def _interpolate(run: Run, model: Model, asked: Asked) -> Sheet:
-    count = asked.number
-    one = _named(run, model, asked.start or _numbers(0, count), asked.seed)
-    two = _named(run, model, asked.to or _numbers(count, 2 * count), asked.seed)
-    if len(one[0]) != len(two[0]):
-        raise RequestError(f"{len(one[0])} beginnings and {len(two[0])} ends: name as many of both")
-    return Sheet(interpolate(model, one, two, steps=asked.steps, path=asked.path), asked.steps)
+def _pictures(run: Run, space: Space, asked: Asked, say: Callable[[str], None]) -> Tensor:
+    if not asked.images:
+        return reading.read_rows(run, list(range(PICTURES)) if asked.rows is None else reading.read_numbers(asked.rows))
+    if asked.rows is not None:
+        raise RequestError("name --image files or --rows of the data, not both")
+    return _read(asked.images, space, say)
 
 
-def _arithmetic(run: Run, model: Model, asked: Asked) -> Sheet:
-    if not (asked.plus and asked.minus and asked.to):
-        raise RequestError("arithmetic needs --plus, --minus and --to, numbers of samples as `picks` shows them")
-    a, b, c = (_named(run, model, text, asked.seed) for text in (asked.plus, asked.minus, asked.to))
-    return Sheet(arithmetic(model, a, b, c), 4)
+def _second(run: Run, space: Space, text: str, say: Callable[[str], None]) -> Tensor:
+    parts = [part.strip() for part in text.split(",")]
+    if all(part.isdecimal() for part in parts):
+        return reading.read_rows(run, reading.read_numbers(text))
+    return _read(tuple(map(Path, parts)), space, say)
 
 
-def _features(run: Run, model: Model, asked: Asked) -> Sheet:
-    """Features of the trained critic, and below them those of one with fresh weights."""
-    count = 6 if asked.count is None else asked.count
-    trained = Critic(model)
-    device = next(model.parameters()).device
-    untrained = Critic(_untrained(run, asked.seed).to(device))
-    rows = _training_rows(run)
-    # Evenly spread, since some sources come sorted.
-    places = np.unique(np.linspace(0, len(rows) - 1, LOOKED_THROUGH).round().astype(np.int64))
-    some, condition = rows.take(places[::4])
-    untrained.settle(some.to(device), condition.to(device))
-    x, condition = rows.take(places)
-    x, condition = x.to(device), condition.to(device)
-    return Sheet(torch.cat([portraits(critic, x, condition, count) for critic in (trained, untrained)]).cpu(), count)
+def _read(files: tuple[Path, ...], space: Space, say: Callable[[str], None]) -> Tensor:
+    x, notes = reading.read_pictures(files, space)
+    for note in notes:
+        say(note)
+    return x
 
 
-def _filters(run: Run, model: Model, asked: Asked) -> Sheet:
-    if not asked.box:
-        raise RequestError("filters needs --box, x0,y0,x1,y1 in pixels, as in 8,8,20,20")
-    box = read_box(asked.box, model.space.shape)
-    return Sheet(filters(model, box, asked.share, asked.number, asked.seed), asked.number)
-
-
-SHEETS: dict[str, Callable[[Run, Model, Asked], Sheet]] = {
-    "picks": _picks,
-    "interpolate": _interpolate,
-    "arithmetic": _arithmetic,
-    "features": _features,
-    "filters": _filters,
-}
-
-
-def _named(run: Run, model: Model, text: str, seed: int) -> Latents:
-    """From text such as ``3,row:5`` to latents; the data are opened where a row is asked for."""
-    picks = read_picks(text)
-    return picked(model, picks, seed, _training_rows(run) if any(pick.row for pick in picks) else None)
-
-
-def _training_rows(run: Run) -> Rows:
-    return open_data(DataConfig.read(run.recipe.data, "data")).train
-
-
-def _untrained(run: Run, seed: int) -> Model:
-    """The run's model before its training."""
-    recipe, space, _ = read_model_header(run.model_file)
-    resolved, config = resolve(recipe, space)
-    return build(resolved, config, space, load_parts(run.parts, recipe), seed).eval().requires_grad_(False)
-
-
-def _numbers(start: int, stop: int) -> str:
-    return ",".join(map(str, range(start, stop)))
+def _known(space: Space, asked: Asked, place: torch.device) -> Tensor | None:
+    if asked.mask is not None and asked.box is not None:
+        raise RequestError("name a --mask file or a --box, not both")
+    if asked.mask is not None:
+        return reading.read_mask(asked.mask, space).to(place)
+    return None if asked.box is None else reading.outside(asked.box, space).to(place)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import reverie
+from reverie.core.capabilities import Observes
 from reverie.core.catalog import find
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.files import sha256, write_atomically
@@ -370,6 +371,6 @@ def _looks(run: Run) -> list[dict[str, float]]:
 
 def _quick_distance(model: Model, dataset: Dataset, features: Features, cache: str | Path | None) -> float:
     moments = Moments(features.size)
-    for chunk in stream(model, QUICK, seed=1):
+    for chunk in stream(model, QUICK, seed=1, condition=dataset.asks(model.space, model.view(Observes))):
         moments.add(features.extract(chunk.x))
     return frechet_distance(training_moments(dataset, features, cache), moments)

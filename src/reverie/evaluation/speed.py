@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from reverie.core.batch import Asks, Condition
 from reverie.core.device import Precision
 from reverie.core.model import Model
 from reverie.core.sampling import sample
@@ -43,9 +44,25 @@ class Speed:
 
 
 def speed(
-    model: Model, *, batch: int = 64, how: Any = None, precision: Precision = "auto", seconds: float = 5.0
+    model: Model,
+    *,
+    asks: Asks | None = None,
+    batch: int = 64,
+    how: Any = None,
+    precision: Precision = "auto",
+    seconds: float = 5.0,
 ) -> Speed:
-    """Times sampling: once to warm up, then as often as fits in ``seconds``, at least three times."""
+    """Times sampling: once to warm up, then as often as fits in ``seconds``, at least three times.
+
+    Arguments:
+        model: on its device.
+        asks: what samples are drawn for, where the model draws from maps (``Dataset.asks``).
+        batch: rows computed at once.
+        how: the model's own ``Sampling``.
+        precision: of the networks.
+        seconds: for a batch, and as many for one image by itself.
+    """
+    given = None if asks is None else asks(torch.arange(batch))  # once: reading it is not the model's time
     device = _device(model)
     threads = torch.get_num_threads()
     place = device.type if device.type != "cpu" else f"cpu, {threads} thread{'s' if threads > 1 else ''}"
@@ -55,11 +72,12 @@ def speed(
         while len(times) < LEAST or sum(times) < seconds:
             begun = time.perf_counter()
             # It ends on the CPU, and so waits for the device.
-            sample(model, rows, seed=len(times), how=how, batch=rows, precision=precision)
+            condition = None if given is None else given.rows(0, rows)
+            sample(model, rows, seed=len(times), condition=condition, how=how, batch=rows, precision=precision)
             times.append(time.perf_counter() - begun)
         return times
 
-    sample(model, 1, how=how, precision=precision)
+    sample(model, 1, condition=asks, how=how, precision=precision)
     used = {id(p): p.numel() for module in model.averaged() for p in module.parameters()}
     return Speed(
         together=timed(batch),
@@ -89,9 +107,13 @@ class Work:
     batch: int
 
 
-def work(model: Model, *, batch: int = 64, how: Any = None) -> Work:
-    """Counts what drawing takes, in float32."""
+def work(model: Model, *, asks: Asks | None = None, batch: int = 64, how: Any = None) -> Work:
+    """Counts what drawing takes, in float32. Arguments as of ``speed``."""
     rows: dict[int, int] = {}
+    given = None if asks is None else asks(torch.arange(max(batch, FEW)))
+
+    def first(count: int) -> Condition | None:
+        return None if given is None else given.rows(0, count)
 
     def seen(module: nn.Module, given: tuple[Any, ...]) -> None:
         first = next((x for x in tree_leaves(given) if isinstance(x, Tensor) and x.ndim > 1), None)
@@ -100,13 +122,13 @@ def work(model: Model, *, batch: int = 64, how: Any = None) -> Work:
     hooks = [module.register_forward_pre_hook(seen) for module in model.averaged()]
     try:
         with Operations() as counter:
-            sample(model, FEW, how=how, batch=FEW, precision="fp32")
+            sample(model, FEW, condition=first(FEW), how=how, batch=FEW, precision="fp32")
     finally:
         for hook in hooks:
             hook.remove()
     held = Held()
     with held:
-        sample(model, batch, how=how, batch=batch, precision="fp32")
+        sample(model, batch, condition=first(batch), how=how, batch=batch, precision="fp32")
     weights = sum(x.numel() * x.element_size() for x in (*model.parameters(), *model.buffers()))
     evaluations = max(rows.values(), default=0) / FEW
     return Work(evaluations, counter.total / FEW, weights + held.most, batch)

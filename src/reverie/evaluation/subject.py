@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 import reverie
+from reverie.core.batch import Asks
+from reverie.core.capabilities import Observes
 from reverie.core.errors import ReverieError
 from reverie.core.images import from_bytes, to_bytes
 from reverie.core.model import Model
@@ -117,6 +119,11 @@ class Subject:
         """Rows a side whose features are kept, at most."""
         return min(KEPT, KEPT_VALUES // self.features.size)
 
+    @cached_property
+    def asks(self) -> Asks | None:
+        """What samples are drawn for, where the model draws from maps: those of held-out rows."""
+        return self.dataset.asks(self.model.space, self.model.view(Observes))
+
     @property
     def drawn(self) -> Drawn:
         """The samples, drawn when they are first asked for.
@@ -173,7 +180,7 @@ class Subject:
         moments, kept, first, done = Moments(features.size), [], [], 0
         labels, guesses, sure = [], [], []
         try:
-            for chunk in stream(self.model, self.count, self.seed, batch=self.batch):
+            for chunk in stream(self.model, self.count, self.seed, condition=self.asks, batch=self.batch):
                 x = from_bytes(to_bytes(chunk.x)) if image else chunk.x
                 rows = features.extract(x)
                 # Bytes hide what is not a number: the samples themselves must be asked.

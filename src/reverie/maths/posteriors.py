@@ -5,6 +5,8 @@ References:
     | https://arxiv.org/abs/2006.11239
     | Variational Diffusion Models (Kingma et al., 2021), Appendix A
     | https://arxiv.org/abs/2107.00630
+    | Improved Denoising Diffusion Probabilistic Models (Nichol and Dhariwal, 2021), Equation 15
+    | https://arxiv.org/abs/2102.09672
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from reverie.core.capabilities import Path
 from reverie.core.space import Space
+from reverie.maths.densities import gaussian_log_prob
 from reverie.maths.paths import per_row
 
 
@@ -44,6 +47,22 @@ class Gaussian:
     covariance: Tensor
 
 
+@dataclass(frozen=True)
+class LearnedStep:
+    """A posterior of which the mean is known, with the variance of the next step of the chain.
+
+    What wraps a denoiser and changes its mean keeps the variance by ``dataclasses.replace(posterior, mean=...)``.
+
+    Arguments:
+        mean: E[x_0 | x_t], ``[B, ...]``.
+        step_variance: how far from beta-tilde (0) to beta (1) the logarithm of the variance is, ``[B, ...]``:
+            see ``Backward.between``.
+    """
+
+    mean: Tensor
+    step_variance: Tensor
+
+
 class Backward(NamedTuple):
     r"""The Gaussian q(x_s | x_t, x_0) for s < t, by its coefficients, each ``[B]``.
 
@@ -60,6 +79,16 @@ class Backward(NamedTuple):
     b: Tensor
     variance: Tensor
     fresh: Tensor
+
+    def between(self, share: Tensor) -> Tensor:
+        r"""A learned variance, ``[B, ...]``; 0 where beta-tilde is 0, at s = 0, unless the share is 1.
+
+        .. math:: \exp( \nu \log \beta + (1 - \nu) \log \tilde\beta )
+
+        Arguments:
+            share: nu, 0 to 1, ``[B, ...]``.
+        """
+        return per_row(self.fresh, share) ** share * per_row(self.variance, share) ** (1 - share)
 
 
 def backward(path: Path, t: Tensor, s: Tensor) -> Backward:
@@ -103,6 +132,53 @@ class GaussianData:
         mean = self.mean + (alpha_t * self._variances / marginal * centred) @ self._axes.T
         covariance = (self._axes * (self._variances * sigma_t**2 / marginal)[:, None]) @ self._axes.T
         return Gaussian(mean, covariance)
+
+    def log_marginal(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """log p(x_t) in nats, ``[B]``."""
+        alpha_t, sigma_t = (per_row(a, x_t) for a in self.path(t))
+        marginal = alpha_t**2 * self._variances + sigma_t**2  # [B, D]
+        centred = (x_t - alpha_t * self.mean) @ self._axes
+        return gaussian_log_prob(centred, torch.zeros_like(centred), torch.log(marginal) / 2).sum(1)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x
+
+    def leave(self, z: Tensor) -> Tensor:
+        return z
+
+
+class GaussianMixtureData:
+    r"""Creates the exact denoiser of a mixture of Gaussians, a known answer that is not linear in x_t.
+
+    .. math:: E[x_0 | x_t] = \sum_k p(k | x_t) E[x_0 | x_t, k], \quad
+        p(k | x_t) \propto w_k N(x_t; \alpha_t m_k, \alpha_t^2 C_k + \sigma_t^2 I)
+
+    Arguments:
+        path: from data to noise.
+        weights: w, ``[K]``, summing to 1.
+        means: m, ``[K, D]``.
+        covariances: C, ``[K, D, D]``, positive definite.
+    """
+
+    def __init__(self, path: Path, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+        self.path = path
+        self.space = Space(shape=(means.shape[1],))
+        self.weights = weights
+        self.means = means
+        self._parts = [
+            GaussianData(path, mean, covariance) for mean, covariance in zip(means, covariances, strict=True)
+        ]
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Gaussian:
+        posteriors = [part.denoise(x_t, t) for part in self._parts]
+        evidence = torch.stack([part.log_marginal(x_t, t) for part in self._parts], 1)
+        shares = torch.softmax(evidence + torch.log(self.weights), 1)[..., None]  # [B, K, 1]
+        means = torch.stack([posterior.mean for posterior in posteriors], 1)
+        covariances = torch.stack([posterior.covariance for posterior in posteriors], 1)
+        mean = (shares * means).sum(1)
+        spread = means - mean[:, None]
+        within = covariances + spread[..., :, None] * spread[..., None, :]  # [B, K, D, D]
+        return Gaussian(mean, (shares[..., None] * within).sum(1))
 
     def enter(self, x: Tensor) -> Tensor:
         return x

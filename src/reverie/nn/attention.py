@@ -19,7 +19,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     r"""Scaled dot-product attention, :math:`\mathrm{softmax}(q k^T / \sqrt{d}) v` (Equation 1).
 
     Arguments:
-        q, k, v: ``[B, heads, L, d]``.
+        q: ``[B, heads, L, d]``.
+        k, v: ``[B, heads, M, d]``.
 
     References:
         | Attention Is All You Need (Vaswani et al., 2017)
@@ -32,7 +33,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[-1] < 16)
     if slow and only_first_derivatives():
         rows, heads, length, d = q.shape
-        flat = [part.reshape(rows * heads, length, d) for part in (q, k, v)]
+        flat = [part.reshape(rows * heads, -1, d) for part in (q, k, v)]
         y: Tensor = _Attend.apply(*flat)
         return y.view(rows, heads, length, d)
     return F.scaled_dot_product_attention(q, k, v)
@@ -50,7 +51,7 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(q, k, v)
         y = torch.empty_like(q)
-        for part in _chunks(q):
+        for part in _chunks(q, k):
             torch.bmm(_weights(q[part], k[part]), v[part], out=y[part])
         return y
 
@@ -60,7 +61,7 @@ class _Attend(torch.autograd.Function):
         if torch.is_grad_enabled():  # someone differentiates twice: let torch do it
             return torch.autograd.grad(_composed(q, k, v), (q, k, v), grad, create_graph=True)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for part in _chunks(q):
+        for part in _chunks(q, k):
             p = _weights(q[part], k[part])
             torch.bmm(p.transpose(1, 2), grad[part], out=dv[part])
             dp = torch.bmm(grad[part], v[part].transpose(1, 2))
@@ -70,9 +71,9 @@ class _Attend(torch.autograd.Function):
         return dq.mul_(q.shape[-1] ** -0.5), dk.mul_(q.shape[-1] ** -0.5), dv
 
 
-def _chunks(q: Tensor) -> list[slice]:
+def _chunks(q: Tensor, k: Tensor) -> list[slice]:
     rows, length, _ = q.shape
-    size = max(1, CHUNK // (length * length))
+    size = max(1, CHUNK // (length * k.shape[1]))
     return [slice(start, start + size) for start in range(0, rows, size)]
 
 

@@ -1,4 +1,4 @@
-"""Times and labels as vectors."""
+"""Times, labels and places as vectors."""
 
 from __future__ import annotations
 
@@ -33,6 +33,32 @@ def fourier_features(t: Tensor, width: int, scale: float = 1000.0) -> Tensor:
     frequencies = torch.exp(torch.arange(half, device=t.device, dtype=t.dtype) * (-math.log(10000.0) / half))
     angles = scale * t[:, None] * frequencies
     return torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+
+
+def grid_features(grid: tuple[int, int], known: tuple[int, int], width: int, device: torch.device) -> Tensor:
+    """Sines and cosines of the places of a grid, half of them of the row, half of the column.
+
+    Coordinates are stretched so that any grid covers what the known one covers: positions are interpolated.
+
+    Arguments:
+        grid: rows and columns of places.
+        known: of the grid that the network was built for.
+        width: how many features, a multiple of 4.
+        device: where.
+
+    Returns:
+        ``[L, width]``, float32, row after row.
+
+    References:
+        | Masked Autoencoders Are Scalable Vision Learners (He et al., 2022): the two-dimensional form
+        | https://arxiv.org/abs/2111.06377
+    """
+    features = []
+    for side, other in zip(grid, known, strict=True):
+        places = (torch.arange(side, device=device) + 0.5) * (other / side) - 0.5
+        features.append(fourier_features(places, width // 2, scale=1.0))
+    shape = (*grid, width // 2)
+    return torch.cat([features[0][:, None].expand(shape), features[1][None].expand(shape)], dim=2).flatten(0, 1)
 
 
 class ConditionEmbedding(nn.Module):

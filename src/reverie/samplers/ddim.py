@@ -12,9 +12,9 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from reverie.core.batch import Condition
@@ -22,10 +22,10 @@ from reverie.core.capabilities import Denoises
 from reverie.core.noise import Noise
 from reverie.maths.paths import per_row
 from reverie.maths.posteriors import backward
-from reverie.samplers.solver import Solver, State, estimate
+from reverie.samplers.solver import OPTIONS, Solver, State, estimate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=OPTIONS)
 class DDIM(Solver):
     """Order 1.
 
@@ -33,7 +33,7 @@ class DDIM(Solver):
         eta: the share of fresh noise, 0 to 1; above 0, towards data only.
     """
 
-    eta: float = 0.0
+    eta: float = Field(default=0.0, ge=0, le=1)
 
     def step(
         self,

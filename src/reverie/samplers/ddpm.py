@@ -3,39 +3,42 @@ r"""DDPM's ancestral sampler, over any path and in any number of steps.
 .. math:: x_s = E_q[x_s | x_t, \hat x_0] + \sqrt{\beta_{t|s}} z, \quad z \sim N(0, I)
 
 with no noise in the last step. Over all T steps of DDPM's path it is the paper's Algorithm 2 with
-:math:`\sigma_t^2 = \beta_t`; over fewer, beta is the variance of x_t given x_s.
+:math:`\sigma_t^2 = \beta_t`; over fewer, beta is the variance of x_t given x_s. Where the model has learned the
+variance of its steps, that one is taken.
 
 References:
     | Denoising Diffusion Probabilistic Models (Ho, Jain and Abbeel, 2020), Algorithm 2 and Section 3.2
     | https://arxiv.org/abs/2006.11239
+    | Improved Denoising Diffusion Probabilistic Models (Nichol and Dhariwal, 2021), Section 3.1
+    | https://arxiv.org/abs/2102.09672
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises
 from reverie.core.noise import Noise
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import backward
-from reverie.samplers.solver import Solver, State
+from reverie.maths.posteriors import LearnedStep, backward
+from reverie.samplers.solver import OPTIONS, Solver, State
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=OPTIONS)
 class Ancestral(Solver):
-    """Samples x_s from the model's own chain; towards data only.
+    """Samples x_s from the model's own chain; weak order 1, towards data only.
 
     Arguments:
         variance: ``beta``, right for data of unit variance, or ``posterior``, right for data of one point:
-            the two extremes of Section 3.2.
+            the two extremes of Section 3.2; ``learned``: the model's own, ``beta`` where it has none.
     """
 
-    variance: Literal["beta", "posterior"] = "beta"
+    variance: Literal["learned", "beta", "posterior"] = "learned"
 
     def step(
         self,
@@ -47,8 +50,12 @@ class Ancestral(Solver):
         noise: Noise,
         state: State,
     ) -> tuple[Tensor, State]:
-        a, b, posterior, fresh = (per_row(c, x_t) for c in backward(model.path, t, s))
-        variance = fresh if self.variance == "beta" else posterior
-        mean = a * x_t + b * model.denoise(x_t, t, condition).mean
+        chain = backward(model.path, t, s)
+        posterior = model.denoise(x_t, t, condition)
+        if self.variance == "learned" and isinstance(posterior, LearnedStep):
+            variance = chain.between(posterior.step_variance)
+        else:
+            variance = per_row(chain.variance if self.variance == "posterior" else chain.fresh, x_t)
+        mean = per_row(chain.a, x_t) * x_t + per_row(chain.b, x_t) * posterior.mean
         z = noise.normal(*x_t.shape[1:]).to(x_t.dtype)
         return mean + torch.where(per_row(s, x_t) > 0, torch.sqrt(variance), 0) * z, state

@@ -12,18 +12,17 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises
 from reverie.core.noise import Noise
 from reverie.maths.paths import per_row
-from reverie.samplers.solver import Solver, State, estimate
+from reverie.samplers.solver import OPTIONS, Solver, State, estimate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=OPTIONS)
 class Euler(Solver):
     """Order 1, one evaluation a step, either way."""
 

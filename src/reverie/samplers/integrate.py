@@ -13,6 +13,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises
 from reverie.core.noise import Noise
+from reverie.samplers.guidance.wrapper import BlowsUp
 from reverie.samplers.solver import Solver
 
 
@@ -72,11 +73,17 @@ def integrate(
         noise: all randomness of the steps.
         condition: what rows are conditioned on.
         watch: called after every step; returning True stops.
+
+    Raises:
+        BlowsUp: guidance is too strong; the message names the setting and the step.
     """
-    state = solver.init(x)
+    state = solver.init(x, len(times) - 1)
     for step, (t, s) in enumerate(pairwise(times), start=1):
         t_rows, s_rows = (torch.full((len(x),), time, dtype=x.dtype, device=x.device) for time in (t, s))
-        x, state = solver.step(model, x, t_rows, s_rows, condition, noise, state)
+        try:
+            x, state = solver.step(model, x, t_rows, s_rows, condition, noise, state)
+        except BlowsUp as error:
+            raise BlowsUp(error.what, error.t, f"step {step} of {len(times) - 1}") from None
         if watch is not None and watch(Frame(step, len(times) - 1, s, x)):
             break
     return x

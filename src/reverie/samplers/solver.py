@@ -1,12 +1,25 @@
-"""What a solver is, and how one is found by name: ``samplers/<name>.py``, one algorithm a file."""
+"""What a solver is, and how one is found by name: ``samplers/<name>.py``, one algorithm a file.
+
+A solver is a frozen record of its own options. In a recipe, and on the command line, it is its name, or its name and
+some options: ``solver: heun``, ``solver: {name: edm, churn: 40}``, ``solver.churn=40``. A model that has
+
+    class Sampling(core.Sampling):
+        solver: SolverChoice = Euler()
+
+takes all of these, checked when the recipe is read, and has a solver in ``sampling.solver``.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import ConfigDict, PlainSerializer, PlainValidator, ValidationError
 from torch import Tensor
 
 from reverie.core.batch import Condition
@@ -15,6 +28,9 @@ from reverie.core.errors import RequestError, nearest
 from reverie.core.noise import Noise
 from reverie.maths.paths import per_row
 from reverie.maths.predictions import noise as noise_of
+
+OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""How a solver's dataclass checks its options: ``@dataclass(frozen=True, config=OPTIONS)``, that of pydantic."""
 
 State = tuple[Tensor, ...]
 """What a solver remembers between steps; empty for methods of one step."""
@@ -26,8 +42,8 @@ class Solver(ABC):
     A solver sees a denoiser and nothing else: no network, no guidance, no loop.
     """
 
-    def init(self, x_t: Tensor) -> State:
-        """The state before the first step."""
+    def init(self, x_t: Tensor, steps: int = 1) -> State:
+        """The state before the first of so many steps."""
         return ()
 
     @abstractmethod
@@ -73,13 +89,38 @@ def solvers() -> dict[str, type[Solver]]:
     return found
 
 
-def find_solver(name: str) -> Solver:
-    """The solver of that name.
+def find_solver(choice: str | Mapping[str, Any] | Solver) -> Solver:
+    """The solver of a name, or of a name and options, as in ``{name: edm, churn: 40}``; a solver is itself.
 
     Raises:
-        RequestError: there is none; the message names the nearest.
+        RequestError: there is none, or it has no such option; the message names the nearest. Or a value does not fit.
     """
-    known = solvers()
+    if isinstance(choice, Solver):
+        return choice
+    options = {"name": choice} if isinstance(choice, str) else choice
+    if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
+        raise RequestError(f"solver = {choice!r}: write a name, as in heun, or {{name: edm, churn: 40}}")
+    name, known = options["name"], solvers()
     if name not in known:
         raise RequestError(f"no solver '{name}'{nearest(name, known)}")
-    return known[name]()
+    options = {key: value for key, value in options.items() if key != "name"}
+    has = [field.name for field in fields(known[name])]  # type: ignore[arg-type]  # every solver is a dataclass
+    for key in options:
+        if key not in has:
+            raise RequestError(f"unknown key 'solver.{key}'{nearest(str(key), has)}")
+    try:
+        return known[name](**options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise RequestError(f"solver.{first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
+
+
+def written(solver: Solver) -> str | dict[str, Any]:
+    """A solver as a recipe says it: what ``find_solver`` takes back."""
+    name = type(solver).__module__.rpartition(".")[2].replace("_", "-")
+    options = asdict(solver)  # type: ignore[call-overload]  # every solver is a dataclass
+    return {"name": name, **options} if options else name
+
+
+SolverChoice = Annotated[Solver, PlainValidator(find_solver), PlainSerializer(written)]
+"""The type of a field that chooses a solver."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reverie.core.batch import Asks
 from reverie.core.device import Precision, autocast
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
@@ -24,7 +25,9 @@ BATCHES = 8
 
 
 @contextmanager
-def fresh_statistics(model: Model, rows: int, seed: int, precision: Precision) -> Iterator[None]:
+def fresh_statistics(
+    model: Model, rows: int, seed: int, precision: Precision, asks: Asks | None = None
+) -> Iterator[None]:
     """Within it, batch norm in what sampling uses has the statistics of the weights that it finds.
 
     Each is the mean over a few batches of samples; layers that sampling does not pass keep what they have.
@@ -34,6 +37,7 @@ def fresh_statistics(model: Model, rows: int, seed: int, precision: Precision) -
         rows: of each batch, as many as in training.
         seed: of the samples.
         precision: of the networks.
+        asks: what samples are drawn for, where the model draws from maps.
     """
     norms = {
         module: {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -55,7 +59,8 @@ def fresh_statistics(model: Model, rows: int, seed: int, precision: Precision) -
         for k in range(BATCHES):
             ids = torch.arange(k * rows, (k + 1) * rows, device=device)
             with torch.no_grad(), autocast(device, precision):
-                model.sample(KeyedNoise(seed, ids, "batch norm"))
+                condition = None if asks is None else asks(ids).to(device)
+                model.sample(KeyedNoise(seed, ids, "batch norm"), condition)
         for norm, before in norms.items():
             if norm.num_batches_tracked == 0:
                 _restore(norm, before)

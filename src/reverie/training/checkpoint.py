@@ -204,7 +204,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     except RuntimeError as error:
         lines = str(error).splitlines()
         raise WeightsError(f"these weights are not of this model: {lines[min(1, len(lines) - 1)].strip()}") from None
-    missing = [key for key in missing if key not in memory_keys(model)]
+    own = model.state_dict().keys() - memory_keys(model)  # a Part's weights are in the file of its own run
+    missing = [key for key in missing if key in own]
     if missing or unexpected:
         odd = (missing or unexpected)[0]
         raise WeightsError(f"these weights are not of this model: '{odd}' is {'missing' if missing else 'unknown'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import flop_registry
 from reverie.core.recipe import read_recipe
 from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
-from reverie.training.build import build, resolve
+from reverie.training.build import build, load_parts, resolve
 from reverie.training.config import TrainConfig
 from reverie.training.loop import Loop
 from reverie.training.ranks import Ranks
@@ -50,14 +51,15 @@ def flops_per_image(recipe: str, dataset: Dataset, changes: Iterable[str] | Mapp
     value by value is not.
 
     Arguments:
-        recipe: a name from ``reverie models``, or a YAML file's path.
+        recipe: a name from ``reverie models``, or a YAML file's path; a run's own has its parts beside it.
         dataset: what it is trained on.
         changes: as for ``train``.
     """
     asked = read_recipe(recipe, changes)
     config = TrainConfig.read({**asked.train, "precision": "fp32"}, "train")
     resolved, model_config = resolve(asked, dataset.space)
-    model = build(resolved, model_config, dataset.space, {}, config.seed)
+    parts = load_parts(Path(recipe).parent / "parts", resolved) if resolved.parts else {}
+    model = build(resolved, model_config, dataset.space, parts, config.seed)
     feed = Feed(dataset, config.seed, model.draws())
     loop = Loop(model, feed, config, Ranks(torch.device("cpu")))
     if not loop.seats:

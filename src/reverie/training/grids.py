@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reverie.core.batch import Asks
 from reverie.core.images import save_grid
 from reverie.core.model import Model
 from reverie.core.sampling import sample
+from reverie.data.maps import beside
 
 
 def layout(classes: int, count: int) -> tuple[int, Tensor | None]:
@@ -23,16 +25,32 @@ def layout(classes: int, count: int) -> tuple[int, Tensor | None]:
     return columns, torch.arange(count) % classes if classes else None
 
 
-def write_grid(model: Model, file: Path, count: int, seed: int) -> tuple[Tensor, Tensor | None]:
+def write_grid(
+    model: Model, file: Path, count: int, seed: int, asks: Asks | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Draws samples with fixed noise and writes them as one PNG, images as a grid, points as a density.
+
+    Arguments:
+        model: with the weights that sampling uses.
+        file: the PNG.
+        count: samples, about.
+        seed: of the noise.
+        asks: what they are drawn for, where the model draws from maps (``Dataset.asks``): each map stands left of its
+            sample.
 
     Returns:
         The samples, and the labels that they were drawn for.
     """
     columns, labels = layout(model.space.classes, count)
-    if model.space.is_image:
+    scale = max(1, 64 // max(model.space.shape[1:]) + 1) if model.space.is_image else 1
+    if asks is not None:
+        x, labels = sample(model, count, seed, condition=asks)
+        maps = asks(torch.arange(count)).image
+        assert maps is not None
+        save_grid(beside(maps, x), file, 2 * round((count / 2) ** 0.5), scale)
+    elif model.space.is_image:
         x = sample(model, count if labels is None else len(labels), seed, labels=labels).x
-        save_grid(x, file, columns, scale=max(1, 64 // max(model.space.shape[1:]) + 1))
+        save_grid(x, file, columns, scale)
     else:
         x = sample(model, 4096, seed).x
         labels = None

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from reverie.core.allocator import keep_freed_memory
+from reverie.core.capabilities import Observes
 from reverie.core.player import Progress
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
@@ -164,8 +165,10 @@ class Sitting:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
             with self.loop.averaged():
-                samples, labels = write_grid(self.loop.model, file, self.config.grid_size, self.config.seed)
-                signs = checkup(self.loop.model, self.dataset, samples, labels, self.config.seed)
+                model = self.loop.model
+                asks = self.dataset.asks(model.space, model.view(Observes))
+                samples, labels = write_grid(model, file, self.config.grid_size, self.config.seed, asks)
+                signs = checkup(model, self.dataset, samples, labels, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
             self._write("checkup", values=signs, fraction=self.loop.progress.fraction)
             self._warn()

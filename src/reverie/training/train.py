@@ -11,7 +11,7 @@ from typing import Any
 from reverie.core.device import pick_device
 from reverie.core.errors import RequestError
 from reverie.core.player import Progress
-from reverie.core.recipe import Recipe, parse_change, read_recipe, save_recipe
+from reverie.core.recipe import PARTS, Recipe, parse_change, read_recipe, save_recipe
 from reverie.core.run import Run
 from reverie.core.terminal import reading_bar
 from reverie.data.config import DataConfig
@@ -152,8 +152,9 @@ def _settle(run: Run, resolved: Recipe) -> None:
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
     """A recipe's leaves by path, without what only changes how long and how it is watched."""
-    body = recipe.model_dump(mode="json", include={"model", "train", "data_hash", "start", "teacher", "autoencoder"})
-    body["data"] = {k: v for k, v in recipe.data.items() if k != "source"}  # moved data are the same data
+    body = recipe.model_dump(mode="json", include={"model", "train", "data_hash", *PARTS})
+    data = DataConfig.read(recipe.data, "data").model_dump(mode="json")  # a run of before a setting has its default
+    body["data"] = {k: v for k, v in data.items() if k != "source"}  # moved data are the same data
     leaves: dict[str, Any] = {}
 
     def walk(value: Any, path: str) -> None:

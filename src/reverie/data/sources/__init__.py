@@ -7,28 +7,37 @@ from pathlib import Path
 from reverie.core.errors import RequestError, nearest
 from reverie.data.source import Files, Pixels, Source, Stacked
 from reverie.data.sources.archive import zip_source
+from reverie.data.sources.avatars import avatars_source
 from reverie.data.sources.digits import digits_source
 from reverie.data.sources.emoji import emoji_source
 from reverie.data.sources.folder import folder_source
+from reverie.data.sources.hub import hub_source
 from reverie.data.sources.idx import idx_folder, idx_source, is_idx
+from reverie.data.sources.scenes import scenes_source
 from reverie.data.toys import TOYS, toy_source
 
-BUILTIN = ("digits", "emoji", "stacked-digits", *TOYS)
+BUILTIN = ("avatars", "digits", "emoji", "scenes", "stacked-digits", *TOYS)
 
 
 def find_source(text: str) -> Source:
     """What a recipe or a command names.
 
     Arguments:
-        text: a built-in name, or the path of a folder, a zip or an IDX file. A folder that has a built-in's name
-            is meant by ``./digits``.
+        text: a built-in name, ``hf:`` and a data set of Hugging Face, or the path of a folder, a zip or an IDX file.
+            A folder that has a built-in's name is meant by ``./digits``.
 
     Raises:
         RequestError: there is no such source.
     """
     name, colon, option = text.partition(":")
+    if name == "avatars":
+        return avatars_source(option)
+    if name == "hf":
+        return hub_source(option)
     if name == "emoji":
         return emoji_source(option)
+    if name == "scenes":
+        return scenes_source(option)
     if name == "stacked-digits":
         digits = find_source(option or "digits")
         if not isinstance(digits, Files | Pixels):

@@ -68,7 +68,7 @@ def describe(names: Sequence[str], texts: Iterable[tuple[str, Callable[[], bytes
         else:
             _read_metadata(posixpath.dirname(name), content, known, notes)
     held_out, inner = _parts(names)
-    labels, classes = _labels(names, notes.labels) if notes.labels else (None, ())
+    labels, classes = given_labels(names, notes.labels) if notes.labels else (None, ())
     if labels is None and not notes.has_stylegan:  # its subfolders are only for storage
         labels, classes = _folder_labels(inner)
     domains, domain_names = _domains(names, notes.domains)
@@ -157,7 +157,7 @@ def _folder_labels(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, 
     return np.array([place[folder] for folder in folders], dtype=np.int64), classes
 
 
-def _labels(names: Sequence[str], labels: Mapping[str, Label]) -> tuple[np.ndarray, tuple[str, ...]]:
+def given_labels(names: Sequence[str], labels: Mapping[str, Label]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Given labels as places among their sorted values; -1 where an image has none."""
     values = set(labels.values())
     whole = all(isinstance(value, int) for value in values)

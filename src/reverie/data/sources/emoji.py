@@ -59,7 +59,14 @@ def emoji_source(style: str = "") -> Pixels:
         content.update((BUILTIN / f"emoji-{name}.png").read_bytes())
     shape = (3, SIZE, SIZE)
     return Pixels(
-        "built-in emoji", content.hexdigest(), shape, count * styles, chunks, Described(facts, lines), digests
+        "built-in emoji",
+        content.hexdigest(),
+        shape,
+        count * styles,
+        chunks,
+        Described(facts, lines),
+        digests,
+        {"line": STYLES[1]},
     )
 
 

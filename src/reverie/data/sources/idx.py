@@ -78,6 +78,11 @@ def idx_source(images: Path, test: Path | None = None) -> Pixels:
     return Pixels("IDX", _content(files), (1, height, width), sum(counts), chunks, Described(facts))
 
 
+def read_idx(file: Path) -> np.ndarray:
+    """All values of a small IDX file of bytes in three dimensions, ``[N, H, W]``."""
+    return np.concatenate(list(_chunks(file)))[:, 0]
+
+
 def _open(file: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb"))
 

@@ -21,7 +21,7 @@ def measure(subject: Subject) -> dict[str, Figure]:
 
 
 def _time(subject: Subject) -> dict[str, Figure]:
-    found = speed(subject.model, seconds=TIMED)
+    found = speed(subject.model, asks=subject.asks, seconds=TIMED)
     together = of_mean([found.batch / seconds for seconds in found.together])
     extra = found.parameters - (found.sampling_parameters or found.parameters)
     return {
@@ -50,7 +50,7 @@ def _time(subject: Subject) -> dict[str, Figure]:
 
 
 def _work(subject: Subject) -> dict[str, Figure]:
-    found = work(subject.model)
+    found = work(subject.model, asks=subject.asks)
     return {
         "network_evaluations": Figure(
             "Network evaluations",

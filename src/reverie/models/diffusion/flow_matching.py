@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar, Literal
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
+from reverie.core.capabilities import Change
 from reverie.core.choice import Choice, auto
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise, Noise
@@ -35,12 +37,14 @@ from reverie.core.strict import Strict
 from reverie.maths import predictions
 from reverie.maths.paths import Straight, per_row
 from reverie.maths.posteriors import Dirac
-from reverie.maths.times import even, logit_normal, time_grid
+from reverie.maths.times import Grid, even, grid, logit_normal
+from reverie.nn.features import steered
+from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.likelihood import log_likelihood
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import SolverChoice
 
 
 class Sampling(core.Sampling):
@@ -48,12 +52,14 @@ class Sampling(core.Sampling):
 
     Arguments:
         steps: steps from noise to data.
-        solver: a file of ``samplers/``: ``euler``, ``heun`` (two evaluations a step) …
+        solver: a file of ``samplers/``, perhaps with options: ``euler``, ``heun`` (two evaluations a step) …
+        grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance; 1 is the conditional model itself.
     """
 
     steps: int = Field(50, ge=1)
-    solver: str = "euler"
+    solver: SolverChoice = Euler()
+    grid: Grid = "even"
     guidance: float = Field(1.0, ge=0)
 
 
@@ -156,13 +162,16 @@ class FlowMatching(core.Model):
     def leave(self, z: Tensor) -> Tensor:
         return z
 
+    def steered(self, change: Change) -> AbstractContextManager[None]:
+        return steered(self.network, change)
+
     def sample(
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
         model = ClassifierFree(self, how.guidance) if self.space.classes else self
         x_1 = noise.normal(*self.space.shape)
-        x = integrate(model, find_solver(how.solver), x_1, time_grid(how.steps), noise, condition, watch)
+        x = integrate(model, how.solver, x_1, grid(how.grid, how.steps, self.path), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def log_prob(self, x: Tensor, condition: Condition | None = None) -> Tensor:
@@ -176,10 +185,14 @@ class FlowMatching(core.Model):
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """The noise that ``decode`` takes to x, up to the error of the steps."""
-        return (self._flow(x, time_grid(self.config.sampling.steps)[::-1]),)
+        return (self._flow(x, self._times()[::-1]),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        return self._flow(z[0], time_grid(self.config.sampling.steps))
+        return self._flow(z[0], self._times())
+
+    def _times(self) -> list[float]:
+        how = self.config.sampling
+        return grid(how.grid, how.steps, self.path)
 
     def _flow(self, x: Tensor, times: Sequence[float]) -> Tensor:
         """Heun's method, which draws no noise."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
+from reverie.nn.conditioning import concatenated
 from reverie.nn.embedding import ConditionEmbedding
 from reverie.nn.zeroed import zeroed
 
@@ -48,6 +49,8 @@ class Block(nn.Module):
 class Network(nn.Module):
     """Creates a residual multilayer perceptron on rows ``[B, D]`` (rows of any other shape are flattened).
 
+    What points are conditioned on, ``Condition.image`` ``[B, maps]``, is concatenated; a sequence is not taken.
+
     Arguments:
         config: its sizes.
         space: what one row is.
@@ -56,7 +59,9 @@ class Network(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.embedding = ConditionEmbedding(space, 64, config.width)
-        self.stem = nn.Linear(space.size, config.width)
+        self.maps = space.maps
+        places = space.size // space.shape[0]
+        self.stem = nn.Linear(space.size + space.maps * places, config.width)
         self.blocks = nn.ModuleList([Block(config.width, config.width, config.dropout) for _ in range(config.blocks)])
         self.norm = nn.LayerNorm(config.width)
         self.head = zeroed(nn.Linear(config.width, space.size))
@@ -66,7 +71,7 @@ class Network(nn.Module):
     ) -> Tensor:
         """Returns a tensor of x's shape; ``residuals``, ``[B, width]`` each, are added after the blocks in order."""
         vector = self.embedding(t, condition)
-        h = self.stem(x.flatten(1))
+        h = self.stem(concatenated(x, condition, self.maps).flatten(1))
         for k, block in enumerate(self.blocks):
             h = block(h, vector)
             if k < len(residuals):

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Denoises, Path, Posterior
+from reverie.core.capabilities import Posterior
 from reverie.core.noise import Noise
-from reverie.core.space import Space
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
+from reverie.samplers.guidance.wrapper import Wrapper, bounded
 
 
 def drop_labels(condition: Condition, noise: Noise, share: float) -> Condition:
@@ -33,7 +33,7 @@ def drop_labels(condition: Condition, noise: Noise, share: float) -> Condition:
 
 
 @dataclass(frozen=True)
-class ClassifierFree:
+class ClassifierFree(Wrapper):
     """Guides a denoiser.
 
     Arguments:
@@ -41,16 +41,7 @@ class ClassifierFree:
         guidance: w, at least 0.
     """
 
-    model: Denoises
     guidance: float
-
-    @property
-    def path(self) -> Path:
-        return self.model.path
-
-    @property
-    def space(self) -> Space:
-        return self.model.space
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         """One pass for guidance 0 and 1, and without labels; else one over both branches, of twice the rows."""
@@ -59,11 +50,9 @@ class ClassifierFree:
         if self.guidance == 0:
             return self.model.denoise(x_t, t, condition.without_label())
         both = condition.join(condition.without_label())
-        given, free = self.model.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both).mean.chunk(2)
-        return Dirac(free + self.guidance * (given - free))
-
-    def enter(self, x: Tensor) -> Tensor:
-        return self.model.enter(x)
-
-    def leave(self, z: Tensor) -> Tensor:
-        return self.model.leave(z)
+        posterior = self.model.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+        given, free = posterior.mean.chunk(2)
+        mean = bounded(free + self.guidance * (given - free), given, f"guidance = {self.guidance:g}", t)
+        if isinstance(posterior, LearnedStep):  # the variance is the conditional model's, unguided
+            return LearnedStep(mean, posterior.step_variance.chunk(2)[0])
+        return Dirac(mean)

@@ -7,39 +7,25 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Denoises, Path, Posterior
-from reverie.core.space import Space
-from reverie.maths.posteriors import Dirac
+from reverie.core.capabilities import Posterior
+from reverie.maths.posteriors import Dirac, LearnedStep
+from reverie.samplers.guidance.wrapper import Wrapper
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(Wrapper):
     """Clips a denoiser's estimates.
 
     Arguments:
         model: a denoiser of images, perhaps wrapped in guidance.
     """
 
-    model: Denoises
-
-    @property
-    def path(self) -> Path:
-        return self.model.path
-
-    @property
-    def space(self) -> Space:
-        return self.model.space
-
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
-        return Dirac(self.model.denoise(x_t, t, condition).mean.clamp(-1, 1))
-
-    def enter(self, x: Tensor) -> Tensor:
-        return self.model.enter(x)
-
-    def leave(self, z: Tensor) -> Tensor:
-        return self.model.leave(z)
+        posterior = self.model.denoise(x_t, t, condition)
+        mean = posterior.mean.clamp(-1, 1)
+        return replace(posterior, mean=mean) if isinstance(posterior, LearnedStep) else Dirac(mean)

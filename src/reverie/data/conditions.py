@@ -1,0 +1,60 @@
+"""What samples of a trained model are drawn for, where it draws from maps: its own data's, or some that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from reverie.core.batch import Asks, Condition
+from reverie.core.capabilities import Observes
+from reverie.core.errors import RequestError
+from reverie.core.sampling import Samples
+from reverie.core.space import Space
+from reverie.data.config import DataConfig
+from reverie.data.dataset import open_data
+from reverie.data.maps import beside
+
+
+def conditions(
+    trained_on: Mapping[str, Any],
+    space: Space,
+    data: str | None = None,
+    maps: str | None = None,
+    observes: Observes | None = None,
+) -> Asks | None:
+    """What a model's samples are drawn for; None where it draws from no maps.
+
+    Arguments:
+        trained_on: the recipe's ``data`` section.
+        space: the model's.
+        data: a source whose rows' maps are taken, held-out rows first of all; the recipe's where None.
+        maps: pictures that are themselves the maps, a folder or any other source.
+        observes: the model as one that makes its maps from rows itself, if it does.
+
+    Raises:
+        RequestError: maps are given to a model that draws from none, both are given, or they do not fit the model.
+    """
+    if not space.maps:
+        if data is not None or maps is not None:
+            raise RequestError("this model draws from no maps: leave --data and --maps out")
+        return None
+    if maps is None:
+        other = {} if data is None else {"source": data, "condition": "none"}
+        return open_data(DataConfig.read({**trained_on, **other}, "data")).asks(space, observes)
+    if data is not None:
+        raise RequestError("give --data, whose maps are made as in training, or --maps, pictures of maps; not both")
+    if space.maps not in (1, 3):
+        raise RequestError(f"maps of {space.maps} channels cannot be read from pictures; use --data SOURCE")
+    settings = {"source": maps, "size": space.shape[1], "channels": space.maps, "condition": "none", "held_out": 0.0}
+    pictures = open_data(DataConfig.read(settings, "data")).train
+    return lambda ids: Condition(image=pictures.take(ids.cpu().numpy() % len(pictures))[0])
+
+
+def beside_maps(samples: Samples, asks: Asks) -> Samples:
+    """Samples with the map of each before it, to be looked at; their labels are repeated likewise."""
+    maps = asks(torch.arange(len(samples.x))).image
+    assert maps is not None
+    labels = None if samples.labels is None else samples.labels.repeat_interleave(2)
+    return Samples(beside(maps, samples.x), labels)

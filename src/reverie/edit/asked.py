@@ -1,0 +1,58 @@
+"""What is asked of a tool of ``reverie edit``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a tool; each reads what concerns it.
+
+    Latents are named as in ``3,5`` (samples by number, as the tool ``picks`` shows them, eight a row) or ``row:3``
+    (training rows, of a model with an encoder).
+
+    Arguments:
+        plus: of arithmetic, a.
+        minus: of arithmetic, b.
+        to: of arithmetic, c; of interpolation, the ends; of tools on pictures, second ones:
+            rows as in ``4,5``, or files.
+        start: of interpolation, the beginnings.
+        count: picks, strips, walks or images, where they are not named, features, or results a picture; None for 8,
+            6 features, and 4 results.
+        steps: images a strip, or frames from stop to stop.
+        path: of interpolation, ``spherical`` or ``linear``.
+        box: x0,y0,x1,y1 in pixels: what filters are to leave out; what inpainting draws anew.
+        share: of filters, how much of those that draw the box is dropped.
+        seed: of the samples; of features, of the weights of the random network; of tools on pictures, of all noise.
+        settings: of tools on pictures, ``key=value`` each.
+        images: files of pictures.
+        rows: held-out rows, by number, where there are no files; the first few where None.
+        mask: a file, white where it is to be drawn anew.
+        label: the class of results.
+        other: another run, for autoguidance.
+        operator: ``FILE.py:NAME``, a function of images.
+    """
+
+    plus: str | None = None
+    minus: str | None = None
+    to: str | None = None
+    start: str | None = None
+    count: int | None = None
+    steps: int = 9
+    path: str = "spherical"
+    box: str | None = None
+    share: float = 1.0
+    seed: int = 0
+    settings: tuple[str, ...] = ()
+    images: tuple[Path, ...] = ()
+    rows: str | None = None
+    mask: Path | None = None
+    label: int | None = None
+    other: Path | None = None
+    operator: str | None = None
+
+    @property
+    def number(self) -> int:
+        return 8 if self.count is None else self.count

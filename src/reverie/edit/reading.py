@@ -1,0 +1,124 @@
+"""Pictures, masks, boxes and functions that a user names: from files and from a run's held-out rows."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from reverie.core.errors import RequestError
+from reverie.core.images import from_bytes
+from reverie.core.run import Run
+from reverie.core.space import Space
+from reverie.data.config import DataConfig
+from reverie.data.dataset import open_data
+from reverie.data.transform import fit, to_array
+from reverie.edit.filters import read_box
+
+
+def read_rows(run: Run, numbers: Sequence[int]) -> Tensor:
+    """Held-out rows of the run's data, ``[N, *space.shape]``.
+
+    Raises:
+        RequestError: there is no such row.
+    """
+    data = open_data(DataConfig.read(run.recipe.data, "data"))
+    rows = data.held_out if len(data.held_out) else data.train
+    if max(numbers) >= len(rows):
+        raise RequestError(f"there is no row {max(numbers)}; rows are 0 to {len(rows) - 1}")
+    return rows.take(np.array(numbers, dtype=np.int64))[0]
+
+
+def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str]]:
+    """Pictures from files as the model's images, ``[N, *space.shape]``, and what was done to them.
+
+    The middle square is taken, and resized; transparency is laid on white. Pixels of a small picture become squares.
+
+    Raises:
+        RequestError: a file is no picture.
+    """
+    channels, height, width = space.shape
+    found, notes = [], []
+    for file in files:
+        image = _opened(file)
+        if image.size != (width, height):
+            notes.append(f"{file.name}: {image.width}x{image.height}, its middle square resized to {width}x{height}")
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+        whole = image.width == image.height and height % image.width == 0
+        # Squares, not curves through the small pixels: their means are the small picture again.
+        image = image.resize((width, height), Image.Resampling.NEAREST) if whole else fit(image, height)
+        found.append(from_bytes(torch.from_numpy(to_array(image).copy())))
+    return torch.stack(found), notes
+
+
+def read_mask(file: Path, space: Space) -> Tensor:
+    """What is known, bool ``[H, W]``: where a mask is black. White is drawn anew.
+
+    Raises:
+        RequestError: it is no picture, or of another size than the model's images.
+    """
+    image = _opened(file).convert("L")
+    if image.size != space.shape[:0:-1]:
+        raise RequestError(
+            f"{file.name} is {image.width}x{image.height}; a mask has the size of the model's images, "
+            f"{space.shape[2]}x{space.shape[1]}"
+        )
+    return torch.from_numpy(np.asarray(image) < 128)
+
+
+def outside(box: str, space: Space) -> Tensor:
+    """What is known around a box ``x0,y0,x1,y1``, bool ``[H, W]``."""
+    x_0, y_0, x_1, y_1 = read_box(box, space.shape)
+    known = torch.ones(space.shape[1:], dtype=torch.bool)
+    known[y_0:y_1, x_0:x_1] = False
+    return known
+
+
+def read_numbers(text: str) -> list[int]:
+    """``"0,3,5"``.
+
+    Raises:
+        RequestError: it cannot be read so.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise RequestError(f"'{text}' names no rows: write numbers, as in 0,3,5")
+    return [int(part) for part in parts]
+
+
+def read_function(text: str) -> Callable[[Tensor], Tensor]:
+    """The function that ``FILE.py:NAME`` names; the file is run.
+
+    Raises:
+        RequestError: there is no such file or name, or the file fails.
+    """
+    place, _, name = text.rpartition(":")
+    file = Path(place)
+    if file.suffix != ".py" or not file.is_file():
+        raise RequestError(f"'{text}': write FILE.py:NAME, a function of images [B, C, H, W] in a Python file")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found: Callable[[Tensor], Tensor] = getattr(module, name)
+    except Exception as error:
+        raise RequestError(f"{text}: {type(error).__name__}: {error}") from None
+    return found
+
+
+def _opened(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return image.copy()
+    except (OSError, UnidentifiedImageError) as error:
+        raise RequestError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'it is no picture'}") from None

@@ -1,0 +1,204 @@
+r"""Reflow: flow matching on pairs of noise and what a teacher's flow makes of it, which straightens the flow.
+
+.. math:: L = E_t E_{(x_0, x_1)} \lVert u_\theta(x_t, t) - (x_1 - x_0) \rVert^2, \quad
+    x_t = (1 - t) x_0 + t x_1, \quad x_0 = \text{ODE}(x_1)
+
+Lines between pairs of one flow cross far less than lines between any row and any noise, so there is little to average
+over, and one or two steps of Euler's go a long way. Each time a reflow is the next one's teacher, paths get straighter
+(``reverie evaluate`` tells how straight: S(Z)).
+
+Pairs are costly, so each round makes only a batch's worth divided by ``reuse``, by ``pair_steps`` steps of Heun's
+method; a batch is drawn from the latest ``memory`` pairs, so that a pair is trained on ``reuse`` times on average (the
+first ones more often, while there are few), each time at another t.
+
+The student is a copy of its teacher, asked in straight coordinates. It denoises in the sense of its own coupling:
+its mean is of the rows whose *pairs* pass through x_t, and not of rows to which independent noise was added.
+
+Code (paper): ``t`` (1 - t: the paper runs from noise to data), ``x_0, x_1`` (Z_1, Z_0), ``velocity`` (-v).
+
+References:
+    | Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow (Liu, Gong and Liu, 2022)
+    | https://arxiv.org/abs/2209.03003
+    | Improving the Training of Rectified Flows (Lee, Lin and Fanti, 2024): times towards both ends
+    | https://arxiv.org/abs/2405.20320
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reverie.core import model as core
+from reverie.core.batch import Condition
+from reverie.core.capabilities import Posterior
+from reverie.core.errors import RequestError
+from reverie.core.noise import KeyedNoise, Noise
+from reverie.core.player import Loss, OptimizerConfig, Player, Turn
+from reverie.core.space import Space
+from reverie.maths.distillation import towards_both_ends
+from reverie.maths.paths import Straight, per_row
+from reverie.maths.times import even, time_grid
+from reverie.nn.pairs import Pairs
+from reverie.nn.student import Student, denoiser, find_teacher, taught_space
+from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
+from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.heun import Heun
+from reverie.samplers.integrate import Watch, integrate
+from reverie.samplers.likelihood import log_likelihood
+from reverie.samplers.solver import find_solver
+from reverie.samplers.straightened import Straightened
+
+FIRST = 1e-3
+"""The flow from data starts here, since the noise that a row came from cannot be told from its mean at t = 0."""
+
+
+class Sampling(core.Sampling):
+    """How samples are drawn.
+
+    Arguments:
+        steps: steps from noise to data.
+        solver: a file of ``samplers/``: ``euler``, ``heun`` (two evaluations a step) …
+        guidance: classifier-free guidance; 1 is the conditional model itself.
+    """
+
+    steps: int = Field(2, ge=1)
+    solver: str = "euler"
+    guidance: float = Field(1.0, ge=0)
+
+
+class Config(core.ModelConfig):
+    """The model's configuration.
+
+    Arguments:
+        pair_steps: steps of Heun's method in which the teacher makes a row of noise.
+        reuse: how often a pair is trained on, on average; a batch should be a multiple of it.
+        memory: how many pairs are kept.
+        times: how t is drawn in training: ``uniform``, or ``ends``, mostly near the data and near the noise.
+        guidance: classifier-free guidance of the teacher, which the student then has for good.
+        drop_label: the share of labels dropped in training, so that it can draw without one.
+        likelihood_steps: Runge-Kutta steps of log-likelihoods, four evaluations each.
+        exact_up_to: rows of at most so many values get the exact trace there, longer ones Hutchinson's estimate.
+        optimizer: how the student steps.
+        sampling: how samples are drawn.
+    """
+
+    pair_steps: int = Field(8, ge=1)
+    reuse: int = Field(8, ge=1)
+    memory: int = Field(2048, ge=1)
+    times: Literal["uniform", "ends"] = "ends"
+    guidance: float = Field(1.0, ge=0)
+    drop_label: float = Field(0.1, ge=0, le=1)
+    likelihood_steps: int = Field(20, ge=1)
+    exact_up_to: int = Field(16, ge=0)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, warmup=100, clip=1.0)
+    sampling: Sampling = Sampling()
+
+
+class Reflow(core.Model):
+    """Creates a reflow of ``teacher``.
+
+    Arguments:
+        config: its configuration.
+        space: what one row is.
+        parts: ``teacher``, any model that denoises.
+
+    Raises:
+        RequestError: there is no teacher, or it is of other rows; or rows are conditioned on more than labels.
+    """
+
+    config: Config
+
+    def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
+        super().__init__(config, space, parts)
+        found = find_teacher(parts, space)
+        if found is None:
+            raise RequestError("reflow needs a teacher: teacher=run:PATH, a run that denoises")
+        if space.maps or space.sequence:
+            raise RequestError("reflow keeps its pairs' labels, but no maps or sequences: train it without them")
+        self.teacher = found
+        self.space = taught_space(found, space)
+        self.path = Straight()
+        self.student = Student(found.model)
+        self.pairs = Pairs(space, config.memory)
+        self.latents = (Space(space.shape),)
+
+    def players(self) -> Sequence[Player]:
+        return (Player(name="student", modules=self.averaged(), loss=self.loss, optimizer=self.config.optimizer),)
+
+    def averaged(self) -> Sequence[nn.Module]:
+        return self.student.learners()
+
+    def loss(self, turn: Turn) -> Loss:
+        """The squared error of the velocity between pairs (Equation 1), averaged over the values of a row."""
+        batch, noise = turn.batch, turn.noise
+        fresh = min(-(-len(batch.x) // self.config.reuse), self.config.memory)
+        made = noise.fork("pairs").split(fresh, len(batch.x) - fresh)[0].normal(*self.space.shape)
+        condition = batch.condition.rows(0, fresh)
+        self.pairs.put(made, self.couple(made, condition), condition)
+        x_1, x_0, condition = self.pairs.draw(noise.fork("draw"), labelled=bool(self.space.classes))
+        t = even(noise.ids).to(x_0.dtype)
+        t = (towards_both_ends(t) if self.config.times == "ends" else t).clamp_min(FIRST)
+        condition = drop_labels(condition, noise.fork("drop"), self.config.drop_label)
+        output = self.velocity(torch.lerp(x_0, x_1, per_row(t, x_0)), t, condition)
+        return Loss(terms={"velocity": (output - (x_1 - x_0)).square().mean()})
+
+    @torch.no_grad()
+    def couple(self, x_1: Tensor, condition: Condition | None = None) -> Tensor:
+        """The rows that the teacher's flow makes of noise x_1 ``[B, ...]``."""
+        teacher = denoiser(self.teacher.model)
+        teacher = ClassifierFree(teacher, self.config.guidance) if self.space.classes else teacher
+        teacher = Straightened(Clip(teacher) if self.space.depth else teacher)
+        x_0 = integrate(teacher, Heun(), x_1, time_grid(self.config.pair_steps), _no_noise(x_1), condition)
+        return x_0.clamp(-1, 1) if self.space.depth else x_0
+
+    def velocity(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        """E[x_1 - x_0 | x_t] over pairs, the slope of the flow from data to noise, ``[B, ...]``."""
+        t = t.clamp_min(FIRST)
+        return (x_t - self.denoise(x_t, t, condition).mean) / per_row(t, x_t)
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
+        return Straightened(self.student).denoise(x_t, t, condition)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x
+
+    def leave(self, z: Tensor) -> Tensor:
+        return z
+
+    def sample(
+        self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
+    ) -> Tensor:
+        how = how or self.config.sampling
+        model = ClassifierFree(self, how.guidance) if self.space.classes else self
+        x_1 = noise.normal(*self.space.shape)
+        x = integrate(model, find_solver(how.solver), x_1, time_grid(how.steps), noise, condition, watch)
+        return x.clamp(-1, 1) if self.space.depth else x
+
+    def log_prob(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Returns the flow's log density in nats, ``[B]``; its trace is exact up to ``exact_up_to`` values.
+
+        Of discrete data this is a density at the rows given: dequantise them first for a bound of the probability.
+        """
+        exact = self.space.size <= self.config.exact_up_to
+        return log_likelihood(lambda x_t, t: self.velocity(x_t, t, condition), x, self.config.likelihood_steps, exact)
+
+    def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
+        """The noise that ``decode`` takes to x, up to the error of the steps."""
+        times = [*time_grid(CODING_STEPS)[:-1], FIRST][::-1]
+        return (integrate(self, Heun(), x, times, _no_noise(x)),)
+
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        return integrate(self, Heun(), z[0], time_grid(CODING_STEPS), _no_noise(z[0]))
+
+
+CODING_STEPS = 10
+"""Of Heun's method, between rows and latents: paths are nearly straight."""
+
+
+def _no_noise(x: Tensor) -> Noise:
+    """What a deterministic solver is given, and leaves."""
+    return KeyedNoise(0, torch.arange(len(x), device=x.device), "unused")

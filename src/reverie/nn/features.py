@@ -1,0 +1,46 @@
+"""A network's feature maps, read and changed from outside as it runs: what its blocks put out, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reverie.nn.attention import SelfAttention
+from reverie.nn.resnet import ResidualBlock
+
+BLOCKS = (ResidualBlock, SelfAttention)
+
+
+@contextmanager
+def steered(network: nn.Module, change: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
+    """Within, each block's output goes through ``change``, and what it returns goes on.
+
+    Arguments:
+        network: any network; one without blocks has no feature maps.
+        change: called with the map's number in this pass, from 0, and the map ``[B, C, places]``.
+    """
+    place = 0
+
+    def begin(module: nn.Module, inputs: Any) -> None:
+        nonlocal place
+        place = 0
+
+    def pass_on(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        nonlocal place
+        flat = output.flatten(2)
+        changed = change(place, flat)
+        place += 1
+        # A copy in the output's own layout, which kernels after it count on.
+        return output if changed is flat else torch.empty_like(output).copy_(changed.view_as(output))
+
+    hooks = [network.register_forward_pre_hook(begin)]
+    hooks += [block.register_forward_hook(pass_on) for block in network.modules() if isinstance(block, BLOCKS)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

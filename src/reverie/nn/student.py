@@ -1,0 +1,95 @@
+"""A student: a denoiser that begins as its teacher.
+
+What learns to do in few steps what a teacher does in many starts best from the teacher's own weights. The teacher is
+known by what it does (``Denoises``) alone, so the student is a copy of the whole of it, whichever network, path and
+prediction are inside.
+
+References:
+    | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans and Ho, 2022), Algorithm 2
+    | https://arxiv.org/abs/2202.00512
+    | Consistency Models (Song, Dhariwal, Chen and Sutskever, 2023), Appendix C
+    | https://arxiv.org/abs/2303.01469
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from reverie.core.batch import Condition
+from reverie.core.capabilities import Denoises, Path, Posterior
+from reverie.core.errors import RequestError
+from reverie.core.model import Model, Part
+from reverie.core.space import Space
+
+
+class Student(nn.Module):
+    """Creates a denoiser that is its teacher, free to change.
+
+    Arguments:
+        teacher: a model that denoises.
+    """
+
+    def __init__(self, teacher: Model) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(teacher)
+        for module in self.model.averaged():  # what its samples come from; anything else stays as it is
+            module.requires_grad_(True)
+
+    @property
+    def path(self) -> Path:
+        return denoiser(self.model).path
+
+    @property
+    def space(self) -> Space:
+        return denoiser(self.model).space
+
+    def learners(self) -> list[nn.Module]:
+        """The modules that learn."""
+        return list(self.model.averaged())
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
+        return denoiser(self.model).denoise(x_t, t, condition)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return denoiser(self.model).enter(x)
+
+    def leave(self, z: Tensor) -> Tensor:
+        return denoiser(self.model).leave(z)
+
+
+def denoiser(model: Model) -> Denoises:
+    """The model as one that denoises.
+
+    Raises:
+        RequestError: it does not.
+    """
+    found = model.view(Denoises)
+    if found is None:
+        raise RequestError(f"the teacher is a {type(model).__name__}, which does not denoise; take one that does")
+    return found
+
+
+def find_teacher(parts: Mapping[str, Part], space: Space) -> Part | None:
+    """The run that a recipe's ``teacher`` names, None where it names none.
+
+    Raises:
+        RequestError: it does not denoise, or not rows like these.
+    """
+    part = parts.get("teacher")
+    if part is None:
+        return None
+    known = denoiser(part.model).space
+    if known.shape != space.shape:
+        raise RequestError(f"the teacher knows rows of shape {list(known.shape)}, the data have {list(space.shape)}")
+    if known.classes not in (0, space.classes):
+        raise RequestError(f"the teacher knows {known.classes} classes, the data have {space.classes}")
+    return part
+
+
+def taught_space(part: Part, space: Space) -> Space:
+    """What a sample of the student is: without labels where its teacher knows none."""
+    return replace(space, classes=denoiser(part.model).space.classes)

@@ -1,0 +1,385 @@
+"""The general diffusion model on Gaussian data with exact denoisers: bounds, likelihoods, starts, losses."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from reverie.core.batch import Batch, Condition
+from reverie.core.capabilities import Bounds, LogProb
+from reverie.core.errors import RequestError
+from reverie.core.noise import KeyedNoise
+from reverie.core.player import Progress, Turn
+from reverie.core.space import Space
+from reverie.maths import predictions
+from reverie.maths.densities import gaussian_kl
+from reverie.maths.posteriors import GaussianData, LearnedStep, backward
+from reverie.maths.transport import optimal_pairs
+from reverie.models.diffusion.ddpm import DDPM
+from reverie.models.diffusion.ddpm import Config as DDPMConfig
+from reverie.models.diffusion.diffusion import Config, Diffusion, Likelihood, Sampling, Times
+from reverie.models.diffusion.flow_matching import Config as FlowConfig
+from reverie.models.diffusion.flow_matching import FlowMatching
+from reverie.nn.schedule import LearnedSchedule
+from reverie.samplers.guidance.clip import Clip
+
+MEAN = torch.tensor([0.3, -0.2], dtype=torch.float64)
+COVARIANCE = torch.tensor([[0.5, 0.2], [0.2, 0.3]], dtype=torch.float64)
+POINTS = Space((2,))
+DATA = torch.distributions.MultivariateNormal(MEAN, COVARIANCE)
+
+
+def exact(model: Diffusion | DDPM, mean: torch.Tensor = MEAN) -> GaussianData:
+    return GaussianData(model.path, mean, COVARIANCE)
+
+
+def create(path: str | dict, mean: torch.Tensor = MEAN, **changes: object) -> Diffusion:
+    """A model whose network is right about the Gaussian, whatever it predicts."""
+    model = Diffusion(Config(path=path, **changes), POINTS, {})
+    share = 0.3 if model.config.learned_variance else None
+
+    def output(x_t, t, alpha_t, sigma_t, condition):
+        x_0 = exact(model, mean).denoise(x_t, t).mean
+        marginal = (alpha_t**2)[..., None] * COVARIANCE + (sigma_t**2)[..., None] * torch.eye(2)
+        eps = sigma_t * torch.linalg.solve(marginal, (x_t - alpha_t * mean)[..., None])[..., 0]
+        sigma_t = sigma_t.clamp_min(1e-9)
+        value = predictions.target(model.config.prediction, x_0, eps, alpha_t, sigma_t, model.config.data_std)
+        return value.to(x_t.dtype), None if share is None else torch.full_like(x_t, share)
+
+    model._output = output
+    return model
+
+
+class Nodes:
+    """Gauss-Hermite nodes in place of normal draws: means of quadratics over them are exact."""
+
+    def __init__(self) -> None:
+        nodes, weights = [-(3**0.5), 0.0, 3**0.5], [1 / 6, 2 / 3, 1 / 6]
+        grid = torch.tensor(list(itertools.product(nodes, repeat=4)), dtype=torch.float64)
+        self.weights = torch.tensor([math.prod(w) for w in itertools.product(weights, repeat=4)]).double()
+        self.x = MEAN + grid[:, :2] @ torch.linalg.cholesky(COVARIANCE).T
+        self.eps = grid[:, 2:]
+        self.ids = torch.arange(len(grid))
+
+    def fork(self, stream: str) -> Nodes:
+        return self
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return self.eps
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        return torch.full((len(self.ids), *shape), 0.5)
+
+    def mean(self, values: torch.Tensor) -> float:
+        return (self.weights * values).sum().item()
+
+
+def beta(beta: float, tilde: float) -> float:
+    return beta
+
+
+def tilde(beta: float, tilde: float) -> float:
+    return tilde
+
+
+def learned(beta: float, tilde: float) -> float:
+    return beta**0.3 * tilde**0.7
+
+
+def closed_form(path, steps: int, variance, first, scale: float = 1.0) -> float:
+    """E over data of the bound of a chain: each term from the two Gaussians it compares.
+
+    ``variance`` of a step from beta and beta-tilde; ``first`` that of the reconstruction, with the second's tilde.
+    """
+    variances = torch.linalg.eigvalsh(COVARIANCE)
+    second = (COVARIANCE.trace() + MEAN @ MEAN).item()
+
+    def at(i: int) -> tuple[float, float]:
+        return tuple(a.item() for a in path(torch.tensor([i / steps]).double()))
+
+    def unknown(alpha: float, sigma: float) -> float:
+        return (1 / (1 / variances + alpha**2 / sigma**2)).sum().item()
+
+    alpha, sigma = (a / scale for a in at(steps))
+    total = -0.5 * (2 * (sigma**2 - 1 - math.log(sigma**2)) + alpha**2 * second)
+    for i in range(2, steps + 1):
+        (alpha, sigma), (alpha_s, sigma_s) = at(i), at(i - 1)
+        beta = sigma**2 - alpha**2 / alpha_s**2 * sigma_s**2  # Var[x_t | x_s]
+        tilde = sigma_s**2 * beta / sigma**2
+        given = variance(beta, tilde)
+        gain = alpha_s * beta / sigma**2  # of x_0 in the mean
+        total -= 0.5 * 2 * (tilde / given - 1 - math.log(tilde / given)) + gain**2 * unknown(alpha, sigma) / 2 / given
+    alpha, sigma = at(1)
+    (alpha_2, sigma_2) = at(2)
+    tilde = sigma**2 * (1 - alpha_2**2 / alpha**2 * sigma**2 / sigma_2**2)  # beta-tilde of the second step
+    last = first(sigma**2, tilde)
+    return total - 0.5 * (2 * math.log(2 * math.pi * last) + unknown(alpha, sigma) / last)
+
+
+def within(bound: float, wanted: float) -> None:
+    assert bound == pytest.approx(wanted, abs=2e-6)
+    assert bound < -DATA.entropy().item()
+
+
+def test_ddpms_bound_is_its_closed_form():
+    """Exact over data and noise: to 1e-6 nats, where the promise is 1e-3."""
+    model, nodes = DDPM(DDPMConfig(steps=50, betas=(1e-3, 0.2), bound_times=49), POINTS, {}), Nodes()
+    model.denoise = exact(model).denoise
+    bound = nodes.mean(model.elbo(nodes.x, nodes))
+    within(bound, closed_form(model.path, 50, beta, beta))
+
+
+@pytest.mark.parametrize(
+    ("path", "changes"),
+    [
+        ({"name": "cosine-betas", "steps": 40}, {"learned_variance": True}),
+        ({"name": "linear-betas", "steps": 40, "first": 1e-3, "last": 0.2}, {}),
+        ({"name": "noise-levels", "steps": 40}, {"prediction": "score"}),
+        ("variance-preserving", {"prediction": "v"}),
+        ("straight", {"prediction": "velocity"}),
+        ({"name": "edm", "smallest": 0.05}, {"prediction": "edm"}),
+    ],
+    ids=["learned", "linear", "levels", "vp", "straight", "edm"],
+)
+def test_the_chains_bound_is_its_closed_form_on_every_path(path, changes):
+    """Variances beta-tilde or learned; the first step's is beta where none is learned."""
+    model, nodes = create(path, likelihood=Likelihood(chain=40, times=39), **changes), Nodes()
+    scale = math.hypot(*(a.item() for a in model.path(torch.ones(1).double())))
+    variances = (learned, learned) if model.config.learned_variance else (tilde, beta)
+    within(nodes.mean(model.elbo(nodes.x, nodes)), closed_form(model.path, 40, *variances, scale))
+
+
+def continuous_closed_form() -> float:
+    r"""E log p(x | z_0) - KL(q(x_1 | x), N(0, I)) - I of the schedule from -6 to 3, exact.
+
+    The reverse process of an exact score is the forward one: only the two ends keep the bound from log p. I, the
+    information that x_{t=0} has of the data beyond what x_1 has, is a difference of two entropies of Gaussians.
+    """
+    variances = torch.linalg.eigvalsh(COVARIANCE)
+
+    def information(gamma: float) -> float:
+        return 0.5 * torch.log1p(math.exp(-gamma) * variances).sum().item()
+
+    reconstruction = -(math.log(2 * math.pi) - 6.0 + 1)  # sigma_0^2 / alpha_0^2 = exp(-6)
+    alpha2, sigma2 = 1 / (1 + math.exp(3.0)), 1 / (1 + math.exp(-3.0))
+    second = (COVARIANCE.trace() + MEAN @ MEAN).item()
+    kl = 0.5 * (2 * (sigma2 - 1 - math.log(sigma2)) + alpha2 * second)
+    return reconstruction - kl - (information(-6.0) - information(3.0))
+
+
+@pytest.mark.parametrize("name", ["linear-log-snr", "learned"])
+def test_the_continuous_bound_is_tight_where_the_denoiser_is_right(name):
+    path = {"name": name, "first": -6.0, "last": 3.0}
+    model = create(path, weighting="bound", likelihood=Likelihood(times=100))
+    nodes = Nodes()
+    bound, wanted = nodes.mean(model.elbo(nodes.x, nodes)), continuous_closed_form()
+    assert bound / 2 == pytest.approx(wanted / 2, abs=1e-4)
+    assert wanted < -DATA.entropy().item() < wanted + 0.1
+
+
+@pytest.mark.parametrize(
+    ("path", "prediction"),
+    [
+        ("linear-betas", "eps"),
+        ("cosine", "v"),
+        ("variance-preserving", "score"),
+        ("sub-variance-preserving", "x0"),
+        ("variance-exploding", "score"),
+        ("edm", "edm"),
+        ("straight", "velocity"),
+    ],
+)
+def test_the_flows_likelihood_is_log_p_on_every_path(path, prediction):
+    """To 1e-3 nats a dimension, on data about 0: the prior is, too, and what is left of a mean at t = 1 is not."""
+    model = create(path, torch.zeros(2).double(), prediction=prediction, likelihood=Likelihood(by="flow", steps=30))
+    z = KeyedNoise(0, torch.arange(20), "data").normal(2).double()
+    x = z @ torch.linalg.cholesky(COVARIANCE).T
+    assert ((model.log_prob(x) - DATA.log_prob(x + MEAN)) / 2).abs().max() < 1e-3
+    assert model.view(Bounds) is None
+    assert model.view(LogProb) is model
+
+
+@pytest.mark.parametrize("path", ["linear-betas", "sub-variance-preserving", "edm"])
+def test_samples_start_where_the_path_ends(path):
+    """The moments of the data come out of Heun's steps; encode undoes decode."""
+    grid = "even" if path == "linear-betas" else "karras"
+    how = Sampling(steps=40, solver="heun", grid=grid)
+    model = create(path, prediction="x0", sampling=how)
+    x = model.sample(KeyedNoise(0, torch.arange(8000), "s")).double()
+    torch.testing.assert_close(x.mean(0), MEAN, rtol=0, atol=0.02)
+    torch.testing.assert_close(torch.cov(x.T), COVARIANCE, rtol=0, atol=0.02)
+    (z,) = model.encode(x[:200])
+    assert z.std().item() == pytest.approx(1, abs=0.12)
+    assert (model.decode((z,)) - x[:200]).abs().max() < 0.05
+
+
+def turn(x: torch.Tensor) -> Turn:
+    ids = torch.arange(len(x))
+    return Turn(Batch(x, Condition(), ids, ids), KeyedNoise(0, ids, "loss"), Progress())
+
+
+def test_a_network_sees_rows_of_unit_variance_at_every_time():
+    model = Diffusion(Config(path="edm", prediction="edm", data_std=0.5, times=Times(name="log-normal")), POINTS, {})
+    seen: list[torch.Tensor] = []
+
+    class Records(nn.Module):
+        def forward(self, x, t, condition=None, residuals=()):
+            seen.extend((x, t))
+            return torch.zeros_like(x)
+
+    model.network = Records()
+    x = 0.5 * KeyedNoise(1, torch.arange(20_000), "x").normal(2)
+    loss = model.loss(turn(x))
+    assert seen[0].std().item() == pytest.approx(1, abs=0.01)
+    assert bool(((seen[1] > 0) & (seen[1] < 1)).all())
+    assert loss.terms["simple"].item() == pytest.approx(1, abs=0.02)  # a network of zeros misses a unit variance
+
+
+@pytest.mark.parametrize("prediction", ["eps", "score", "edm", "x0", "v", "velocity"])
+def test_without_noise_the_estimate_is_finite_and_but_for_x0_the_row_itself(prediction):
+    model = Diffusion(Config(path="variance-exploding", prediction=prediction), POINTS, {})
+    x = torch.randn(3, 2)
+    found = model.denoise(x, torch.zeros(3)).mean
+    assert prediction == "x0" or bool((found == x).all())
+    assert bool(torch.isfinite(model.velocity(x, torch.zeros(3))).all())
+
+
+def test_optimal_transport_pairs_the_noise_and_leaves_the_rest():
+    independent, paired = (
+        Diffusion(Config(path="straight", prediction="velocity", coupling=coupling), POINTS, {})
+        for coupling in ("independent", "optimal-transport")
+    )
+    x = KeyedNoise(1, torch.arange(64), "x").normal(2)
+    eps = KeyedNoise(0, torch.arange(64), "loss").fork("eps").normal(2)
+    # A network starts at zero: the loss is the mean squared distance of a row and its noise.
+    assert independent.loss(turn(x)).terms["simple"].item() == pytest.approx((eps - x).square().mean().item())
+    best = (eps[optimal_pairs(x, eps)] - x).square().mean().item()
+    assert paired.loss(turn(x)).terms["simple"].item() == pytest.approx(best)
+    assert best < 0.2 * (eps - x).square().mean().item()
+
+
+def test_learned_variances_are_between_the_two_in_logarithms_and_trained_alone_by_the_bound():
+    path = {"name": "linear-betas", "steps": 10, "first": 0.01, "last": 0.3}
+    model = Diffusion(Config(path=path, learned_variance=True), POINTS, {})
+    x = torch.randn(6, 2, dtype=torch.float64)
+    mean = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    share = torch.rand(6, 2, dtype=torch.float64, requires_grad=True)
+    step = torch.tensor([2, 3, 5, 7, 9, 10])
+    value = model.chain.divergence_of(LearnedStep(mean, share), x, step)
+    q = backward(model.path, step.double() / 10, (step.double() - 1) / 10)
+    given = torch.exp(share * torch.log(q.fresh)[:, None] + (1 - share) * torch.log(q.variance)[:, None])
+    b, tilde = q.b[:, None], q.variance[:, None]
+    kl = gaussian_kl(b * x, torch.log(tilde) / 2, b * mean, torch.log(given) / 2).sum(1)
+    torch.testing.assert_close(value, kl)
+    # L_hybrid: with its weight at 0 the head of the variance, the second half of the outputs, learns nothing.
+    for weight, learns in ((0.0, False), (0.001, True)):
+        config = model.config.model_copy(update={"bound_weight": weight})
+        model = Diffusion(config, POINTS, {})
+        sum(model.loss(turn(torch.randn(64, 2))).terms.values()).backward()
+        gradient = model.network.head.weight.grad
+        assert bool(gradient[2:].ne(0).any()) == learns
+        assert bool(gradient[:2].ne(0).any())
+
+
+def test_clipping_keeps_the_learned_variance():
+    model = Diffusion(Config(learned_variance=True), POINTS, {})
+    x = 3 * torch.randn(4, 2)
+    found = Clip(model).denoise(x, torch.full((4,), 0.01))
+    assert isinstance(found, LearnedStep)
+    assert found.mean.abs().max() == 1
+    assert bool((found.step_variance == 0.5).all())  # of a network that starts at zero
+
+
+def test_the_bounds_gradient_is_finite_where_a_bin_is_far_from_the_mean():
+    """Rows of late steps have means far from x_0; the first step's likelihood, of levels, must not see them."""
+    space = Space((2,), depth=256)
+    model = Diffusion(Config(learned_variance=True), space, {})
+    share = torch.zeros(3, 2, requires_grad=True)
+    posterior = LearnedStep(torch.tensor([[1.0, -1.0], [3e4, -8e5], [-4e6, 0.0]]), share)
+    x = torch.tensor([[1.0, -1.0], [1.0, -1.0], [0.0, 1.0]]) * 254 / 255 + 1 / 255
+    model._chain_term(posterior, x, torch.tensor([1, 500, 1000])).sum().backward()
+    assert bool(torch.isfinite(share.grad).all())
+
+
+def test_a_learned_schedule_falls_and_its_parts_get_their_own_gradients():
+    """Ends: of the mean of the bound's rows; between them: of the mean square, by autograd."""
+    schedule = LearnedSchedule(-8.0, 4.0).double()
+    with torch.no_grad():
+        schedule.heights.uniform_(-1, 1)
+    t = torch.linspace(0.05, 0.95, 7, dtype=torch.float64).requires_grad_()
+    gamma, fall = schedule.at(t)
+    (slope,) = torch.autograd.grad(gamma.sum(), t, retain_graph=True)
+    torch.testing.assert_close(fall, slope)
+    torch.testing.assert_close(schedule.at(torch.tensor([0.0, 1.0]).double())[0].tolist(), [-8.0, 4.0])
+
+    def rows(gamma, fall):
+        return fall * torch.sin(gamma / 3).square()
+
+    inner = [schedule.straight, schedule.heights, schedule.slopes, schedule.places]
+    values = rows(*schedule.at(t))
+    (of_ends,) = torch.autograd.grad(values.mean(), [schedule.ends], retain_graph=True)
+    of_inner = torch.autograd.grad(values.square().mean(), inner)
+    gamma, fall, settle = schedule.steadied(t)
+    values = rows(gamma, fall)
+    settle(values)
+    values.mean().backward()
+    torch.testing.assert_close(schedule.ends.grad, of_ends)
+    for parameter, wanted in zip(inner, of_inner, strict=True):
+        torch.testing.assert_close(parameter.grad, wanted)
+
+
+def test_the_bounds_loss_is_the_bound():
+    """Its three terms, a value each; their sum has a standard error of 0.03."""
+    path = {"name": "learned", "first": -6.0, "last": 3.0}
+    model = create(path, weighting="bound", drop_label=0.0)
+    x = MEAN + KeyedNoise(3, torch.arange(10_000), "x").normal(2).double() @ torch.linalg.cholesky(COVARIANCE).T
+    loss = model.loss(turn(x))
+    assert set(loss.terms) == {"diffusion", "prior", "reconstruction"}
+    assert sum(loss.terms.values()).item() == pytest.approx(-continuous_closed_form() / 2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": "cosine"}, "prediction=eps says nothing of x_0 in pure noise"),
+        ({"weighting": "bound"}, "weighting=bound needs some noise at t = 0"),
+        ({"path": "learned"}, "path=learned is trained by weighting=bound"),
+        ({"path": "edm", "learned_variance": True}, "learned_variance needs a path of T steps"),
+        ({"path": "ddpm"}, "no path 'ddpm'"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_named(changes, message):
+    with pytest.raises(RequestError, match=message):
+        Diffusion(Config.read(changes, "model"), POINTS, {})
+
+
+def test_more_steps_than_levels_are_refused():
+    model = create({"name": "noise-levels", "steps": 10}, prediction="score")
+    with pytest.raises(RequestError, match="more than this model's T = 10"):
+        model.sample(KeyedNoise(0, torch.arange(2), "s"), how=Sampling(steps=11))
+
+
+def test_ddpm_and_flow_matching_are_two_of_its_choices():
+    """The same network, rows and noise give the same loss and the same samples."""
+    flow = FlowConfig(times="logit-normal", location=0.6)
+    times = Times(name="logit-normal", location=0.6)
+    for other, config in (
+        (DDPM(DDPMConfig(), POINTS, {}), Config()),
+        (FlowMatching(flow, POINTS, {}), Config(path="straight", prediction="velocity", times=times)),
+    ):
+        model = Diffusion(config, POINTS, {})
+        with torch.no_grad():
+            other.network.head.weight.normal_()
+        model.network.load_state_dict(other.network.state_dict())
+        x = torch.randn(64, 2)
+        losses = [sum(m.loss(turn(x)).terms.values()) for m in (model, other)]
+        torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+        assert losses[0] > 0.5
+        how = {"steps": 7, "solver": "heun"}
+        pair = (model, other)
+        samples = [m.sample(KeyedNoise(0, torch.arange(5), "s"), how=type(m.config.sampling)(**how)) for m in pair]
+        torch.testing.assert_close(*samples, rtol=1e-4, atol=1e-4)

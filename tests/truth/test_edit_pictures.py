@@ -1,0 +1,257 @@
+"""Tools on pictures, on a denoiser that is known, on two kinds of trained runs, and through the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import reverie
+from reverie.core import capabilities as denoising
+from reverie.core.batch import Condition
+from reverie.core.errors import RequestError, ReverieError
+from reverie.core.images import to_bytes
+from reverie.core.model import Model, ModelConfig
+from reverie.core.noise import Noise
+from reverie.core.space import Space
+from reverie.edit import reading
+from reverie.edit.asked import Asked
+from reverie.edit.draw import draw
+from reverie.edit.pictures import blend, inpaint, invert, sdedit, upscale, vary
+from reverie.edit.task import Task, tools
+from reverie.maths.operators import Downsample
+from reverie.maths.paths import LinearBetas, Straight, VarianceExploding, prior_scale
+from reverie.maths.posteriors import Dirac, GaussianData
+from reverie.samplers.solver import find_solver
+
+SHAPE = (1, 4, 4)
+
+
+class Known(Model):
+    """The exact denoiser of Gaussian pictures whose pixels lean on each other."""
+
+    def __init__(self, path: denoising.Path) -> None:
+        super().__init__(ModelConfig(), Space(SHAPE), {})
+        places = torch.tensor([[i, j] for i in range(4) for j in range(4)], dtype=torch.float64)
+        self.covariance = 0.3 * torch.exp(-0.3 * torch.cdist(places, places) ** 2) + 0.01 * torch.eye(16).double()
+        self.exact = GaussianData(path, torch.zeros(16).double(), self.covariance)
+        self.path = path
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Dirac:
+        return Dirac(self.exact.denoise(x_t.flatten(1), t).mean.view_as(x_t))
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x
+
+    def leave(self, z: Tensor) -> Tensor:
+        return z
+
+    def sample(self, noise: Noise, condition: Condition | None = None, how: object = None) -> Tensor:
+        return torch.zeros(len(noise.ids), *SHAPE)
+
+
+PATHS: dict[str, denoising.Path] = {"ddpm": LinearBetas(), "straight": Straight(), "exploding": VarianceExploding()}
+
+
+@pytest.fixture(params=list(PATHS.values()), ids=list(PATHS))
+def model(request: pytest.FixtureRequest) -> Known:
+    return Known(request.param)
+
+
+def pictures(model: Known, count: int = 3) -> Tensor:
+    root = torch.linalg.cholesky(model.covariance)
+    z = torch.randn(count, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return (z @ root.T).view(count, *SHAPE)
+
+
+def test_sdedit_goes_from_the_picture_to_a_new_sample(model: Known) -> None:
+    task = Task(model=model, x=pictures(model).repeat(200, 1, 1, 1))
+    assert torch.equal(sdedit.edited(task, sdedit.Settings(strength=0)), task.x), "strength 0 is the picture"
+    new = sdedit.edited(task, sdedit.Settings(strength=1, steps=150, eta=0)).flatten(1)
+    assert torch.allclose(torch.cov(new.T), model.covariance, atol=0.06), "strength 1 is a sample of the model"
+    kept = [
+        float((sdedit.edited(task, sdedit.Settings(strength=s, steps=30)) - task.x).square().mean())
+        for s in (0.1, 0.3, 0.6)
+    ]
+    assert kept == sorted(kept)
+    assert task.times(sdedit.Settings(steps=4), 0.4) == [0.4, 0.25, 0.0]
+
+
+def test_inversion_comes_back_with_more_steps(model: Known) -> None:
+    task = Task(model=model, x=pictures(model))
+
+    def off(steps: int, solver: str = "ddim") -> float:
+        settings = invert.Settings(steps=steps, solver=find_solver(solver))
+        again = invert.taken_back(task, invert.inverted(task, task.x, settings), settings)
+        return float((again - task.x).square().mean().sqrt())
+
+    assert off(400) < 0.6 * off(200) < 0.4 * off(100), "order 1"
+    assert off(100, "heun") < 0.3 * off(100)
+
+
+def test_the_noise_of_a_picture_is_white(model: Known) -> None:
+    task = Task(model=model, x=pictures(model, 600))
+    z = invert.inverted(task, task.x, invert.Settings(steps=100)).flatten(1)
+    z = z / prior_scale(model.path)
+    assert torch.allclose(torch.cov(z.T), torch.eye(16).double(), atol=0.25)
+
+
+def test_variations_and_blends_end_where_they_should(model: Known) -> None:
+    x = pictures(model)
+    sheet = vary.draw(Task(model=model, x=x / 4, count=2), vary.Settings(strength=0, steps=200))
+    rows = sheet.x.view(3, 3, *SHAPE)
+    assert torch.allclose(rows[:, 1:], rows[:, :1].expand(3, 2, *SHAPE), atol=0.02)
+    sheet = blend.draw(Task(model=model, x=x / 4, others=x.flip(0) / 4), blend.Settings(steps=200, stops=3))
+    rows = sheet.x.view(3, 5, *SHAPE)
+    assert torch.allclose(rows[:, 0], rows[:, 1], atol=0.02)
+    assert torch.allclose(rows[:, 4], rows[:, 3], atol=0.02)
+    with pytest.raises(RequestError, match="needs --to"):
+        blend.draw(Task(model=model, x=x), blend.Settings())
+
+
+@pytest.mark.parametrize("method", ["repaint", "moments", "dps"])
+def test_inpainting_keeps_what_is_known(model: Known, method: str) -> None:
+    known = reading.outside("1,1,3,3", model.space)
+    task = Task(model=model, x=pictures(model) / 4, known=known, count=2)
+    settings = inpaint.Settings(steps=10, method=method)
+    rows = inpaint.draw(task, settings).x.view(3, 4, *SHAPE)
+    assert torch.equal(rows[:, 1:3, :, known], (task.x[:, None, :, known]).expand(3, 2, 1, -1))
+    assert torch.equal(rows[:, 3], task.x)
+    assert not torch.equal(rows[:, 1, :, ~known], rows[:, 2, :, ~known]), "two results differ"
+
+
+def test_upscaling_has_the_exact_posterior(model: Known) -> None:
+    x = pictures(model, 1).repeat(500, 1, 1, 1) / 4
+    rows = upscale.draw(Task(model=model, x=x), upscale.Settings(factor=2, steps=40, eta=0)).x.view(500, 3, 16)
+    blocks = torch.zeros(4, 16).double()
+    for place in range(16):
+        blocks[(place // 8) * 2 + (place % 4) // 2, place] = 0.25
+    gain = model.covariance @ blocks.T @ torch.linalg.inv(blocks @ model.covariance @ blocks.T)
+    mean = gain @ blocks @ x[0].flatten()
+    assert torch.allclose(rows[:, 1].mean(0), mean, atol=0.06)
+    spread = model.covariance - gain @ blocks @ model.covariance
+    assert torch.allclose(torch.cov(rows[:, 1].T), spread, atol=0.04)
+
+
+@pytest.fixture(scope="module", params=["ddpm", "rectified-flow"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    small = ["model.network.image={name: unet, width: 16, patch: 4}", "train.batch=8"]
+    reverie.train(request.param, "digits", out=folder, steps=2, changes=small)
+    return folder
+
+
+def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) -> None:
+    few = ("steps=3",)
+    photo, look = tmp_path / "photo.png", tmp_path / "look.png"
+    Image.fromarray(np.arange(40 * 30, dtype=np.uint8).reshape(40, 30)).save(photo)
+    Image.new("RGB", (28, 28), "white").save(look)
+    operator = tmp_path / "shift.py"
+    operator.write_text("def shifted(x):\n    return x[..., 1:]\n")
+    asked = {
+        "inpaint": Asked(box="8,8,20,20", count=2, settings=few),
+        "restore": Asked(operator=f"{operator}:shifted", settings=few, count=1),
+        "blend": Asked(rows="0,1", to=f"2,{3}", settings=few),
+        "ctrl-x": Asked(rows="0,1", to=str(look), count=1, label=3, settings=(*few, "guidance=2")),
+        "control": Asked(
+            rows="0", count=1, label=3, settings=(*few, "guidance=2", "structure=0.01", "appearance=0.01", "axes=2")
+        ),
+        "guide": Asked(count=3, settings=few),
+    }
+    said: list[str] = []
+    for tool in sorted(set(tools()) - {"colourise"}):
+        given = Asked(images=(photo,), count=1, settings=few)
+        file = draw(run, tool, asked.get(tool, given), out=tmp_path / f"{tool}.png", device="cpu", say=said.append)
+        with Image.open(file) as drawn:
+            assert drawn.width > 56, tool
+    assert "photo.png: 30x40, its middle square resized to 28x28" in said
+    with pytest.raises(RequestError, match="grey already"):
+        draw(run, "colourise", Asked(settings=few))
+
+
+def test_small_pictures_and_masks_from_files(tmp_path: Path) -> None:
+    small = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
+    Image.fromarray(small).save(tmp_path / "small.png")
+    x, notes = reading.read_pictures([tmp_path / "small.png"], Space((1, 8, 8)))
+    assert torch.equal(to_bytes(Downsample(2)(x))[0, 0], torch.from_numpy(small)), "its pixels are not touched"
+    assert len(notes) == 1
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    assert torch.equal(reading.read_mask(tmp_path / "mask.png", Space((1, 8, 8))), ~torch.eye(8, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("run", ["rectified-flow"], indirect=True)
+def test_what_is_asked_wrongly_is_told(run: Path, tmp_path: Path) -> None:
+    small, whole = tmp_path / "small.png", tmp_path / "whole.png"
+    Image.new("L", (14, 14)).save(small)
+    Image.new("L", (28, 28)).save(whole)
+    crooked = tmp_path / "crooked.py"
+    crooked.write_text("def squared(x):\n    return x * x\n")
+    (tmp_path / "text.png").write_text("no picture")
+    for message, tool, asked in [
+        ("14x14; a mask has the size", "inpaint", Asked(mask=small)),
+        ("knows every pixel", "inpaint", Asked(mask=whole)),
+        ("knows no pixel", "inpaint", Asked(box="0,0,28,28")),
+        ("needs --mask", "inpaint", Asked()),
+        ("not both", "inpaint", Asked(mask=whole, box="0,0,2,2")),
+        ("not linear", "restore", Asked(operator=f"{crooked}:squared")),
+        ("write FILE.py:NAME", "restore", Asked(operator="nothing.py:x")),
+        ("divides 28", "upscale", Asked(settings=("factor=5",))),
+        ("steps = 0: .*greater than or equal to 1", "vary", Asked(settings=("steps=0",))),
+        ("unknown key 'stength'; did you mean 'strength'", "sdedit", Asked(settings=("stength=0.5",))),
+        ("no picture", "sdedit", Asked(images=(tmp_path / "text.png",))),
+        ("no row 99999", "sdedit", Asked(rows="99999")),
+        ("no class 10; this model has 10", "sdedit", Asked(label=10)),
+        ("needs --other", "guide", Asked(settings=("method=autoguidance",))),
+        ("data with classes", "guide", Asked(settings=("method=classifier",))),
+        ("takes options only", "picks", Asked(settings=("steps=3",))),
+        ("did you mean 'inpaint'", "inpint", Asked()),
+    ]:
+        with pytest.raises(RequestError, match=message):
+            draw(run, tool, asked, device="cpu")
+    with pytest.raises(ReverieError, match=r"guidance = 1e\+0?9 blows up at step \d of 5"):
+        draw(run, "guide", Asked(settings=("steps=5", "guidance=1e9")), device="cpu")
+
+
+def test_models_that_do_not_denoise_are_told_so(tmp_path: Path) -> None:
+    reverie.train("gan", "digits", out=tmp_path / "run", steps=1, changes=["train.batch=4"])
+    with pytest.raises(RequestError, match="does not denoise"):
+        draw(tmp_path / "run", "inpaint", Asked(box="8,8,20,20"), device="cpu")
+
+
+@pytest.mark.parametrize("run", ["ddpm"], indirect=True)
+def test_through_the_command_line(run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "reverie", "edit", str(run)]
+    out = tmp_path / "strip.png"
+    drawn = [
+        *command,
+        "sdedit",
+        "steps=3",
+        "strength=0.9",
+        "--rows",
+        "0,5",
+        "-n",
+        "2",
+        "--device",
+        "cpu",
+        "-o",
+        str(out),
+    ]
+    done = subprocess.run(drawn, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(out), done.stderr
+    with Image.open(out) as strip:
+        assert strip.size == (3 * (3 * 30 - 2), 3 * (2 * 30 - 2))
+    wrong = subprocess.run([*command, "sdedit", "strength=2"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("reverie: strength = 2: ")
+
+
+def test_the_help_teaches_every_tool() -> None:
+    from reverie.cli.edit import edit
+
+    assert edit.__doc__ is not None
+    for tool in tools():
+        assert tool in edit.__doc__, tool

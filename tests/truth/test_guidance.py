@@ -1,0 +1,232 @@
+"""Guidance against closed forms: Gaussian data, whose denoiser, posteriors and tilted densities are known exactly."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from reverie.core.batch import Condition
+from reverie.core.capabilities import Path
+from reverie.core.errors import RequestError, ReverieError
+from reverie.core.noise import KeyedNoise
+from reverie.maths.operators import Mask
+from reverie.maths.paths import LinearBetas, Straight, per_row
+from reverie.maths.posteriors import Dirac, GaussianData
+from reverie.maths.times import time_grid
+from reverie.samplers.ddim import DDIM
+from reverie.samplers.guidance.autoguidance import Autoguidance
+from reverie.samplers.guidance.classifier import Classifier
+from reverie.samplers.guidance.classifier_free import ClassifierFree
+from reverie.samplers.guidance.ctrl_x import transferred
+from reverie.samplers.guidance.dps import DPS
+from reverie.samplers.guidance.free_control import principal_axes, structure_energy
+from reverie.samplers.guidance.interval import Interval
+from reverie.samplers.guidance.moments import MomentMatching
+from reverie.samplers.guidance.repaint import RePaint, renoised, there_and_back
+from reverie.samplers.heun import Heun
+from reverie.samplers.integrate import integrate
+
+PATHS: dict[str, Path] = {"ddpm": LinearBetas(), "straight": Straight()}
+MEAN = torch.tensor([0.5, -0.3, 0.2], dtype=torch.float64)
+C = torch.tensor([[1.0, 0.8, -0.3], [0.8, 1.0, 0.0], [-0.3, 0.0, 0.5]], dtype=torch.float64)
+
+
+def exact(path: Path = PATHS["straight"], mean: Tensor = MEAN, covariance: Tensor = C) -> GaussianData:
+    return GaussianData(path, mean, covariance)
+
+
+def start(count: int) -> tuple[Tensor, KeyedNoise]:
+    noise = KeyedNoise(0, torch.arange(count), "test")
+    return noise.normal(3).double(), noise
+
+
+class Sum:
+    """The linear operator that sees x_0 + x_1 and x_2 - x_0."""
+
+    a = torch.tensor([[1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]], dtype=torch.float64)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x @ self.a.T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y @ self.a
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        return y @ torch.linalg.pinv(self.a).T
+
+
+def conditioned(mean: Tensor, covariance: Tensor, a: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of a Gaussian x, given y = a x + noise."""
+    gain = covariance @ a.T @ torch.linalg.inv(a @ covariance @ a.T + noise**2 * torch.eye(len(a)).double())
+    return mean + gain @ (y - a @ mean), covariance - gain @ a @ covariance
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
+def test_moment_matching_is_bayes_rule_on_gaussian_data(path: Path) -> None:
+    y = torch.tensor([1.0, -0.5], dtype=torch.float64)
+    t = torch.full((64,), 0.4, dtype=torch.float64)
+    model, x_t = exact(path), start(64)[0]
+    posterior = model.denoise(x_t, t)
+    guided = MomentMatching(model, Sum(), y.expand(64, 2), noise=0.3, iterations=2).denoise(x_t, t).mean
+    for row in range(3):
+        wanted, _ = conditioned(posterior.mean[row], posterior.covariance[row], Sum.a, y, 0.3)
+        assert torch.allclose(guided[row], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
+def test_samples_of_moment_matching_have_the_exact_posterior(path: Path) -> None:
+    y = torch.tensor([1.0, -0.5], dtype=torch.float64)
+    x_1, noise = start(1500)
+    model = MomentMatching(exact(path), Sum(), y.expand(1500, 2), noise=0.3, iterations=2)
+    x = integrate(model, Heun(), x_1, time_grid(30), noise)
+    mean, covariance = conditioned(MEAN, C, Sum.a, y, 0.3)
+    assert torch.allclose(x.mean(0), mean, atol=0.06)
+    assert torch.allclose(torch.cov(x.T), covariance, atol=0.06)
+
+
+def test_inpainting_by_moments_has_the_exact_posterior_and_repaint_comes_near_it() -> None:
+    mask = Mask(torch.tensor([True, False, False]))
+    seen = torch.tensor([2.0, 0.0, 0.0], dtype=torch.float64)
+    mean, covariance = conditioned(MEAN, C, torch.eye(3).double()[:1], seen[:1], 0.0)
+    x_1, noise = start(1500)
+    rows = seen.expand(1500, 3)
+    guided = MomentMatching(exact(), mask, rows, noise=0.01, iterations=1)
+    x = integrate(guided, Heun(), x_1, time_grid(40), noise)
+    assert torch.allclose(x.mean(0), mean, atol=0.06)
+    assert torch.allclose(torch.cov(x.T), covariance, atol=0.06)
+
+    def off(resamplings: int) -> float:
+        times = there_and_back(time_grid(20), 4, resamplings)
+        x = integrate(exact(), RePaint(DDIM(1.0), mask, rows), x_1, times, noise)
+        assert torch.equal(x[:, 0], rows[:, 0]), "what is known is kept to the bit"
+        return float((x.mean(0) - mean)[1].abs())
+
+    assert off(1) > 0.2, "replacing alone leaves the parts strangers"
+    assert off(8) < 0.4 * off(1)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
+def test_rows_are_taken_up_again_to_their_own_noise_level(path: Path) -> None:
+    _, noise = start(20000)
+    t, s = torch.full((20000,), 0.3).double(), torch.full((20000,), 0.5).double()
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t[:1]), path(s[:1])
+    x_s = renoised(path, alpha_t * 2 + sigma_t * noise.normal(1).double(), t, s, noise)
+    assert torch.allclose(x_s.mean(), alpha_s * 2, atol=0.02)
+    assert torch.allclose(x_s.std(), sigma_s, rtol=0.02)
+
+
+def test_times_go_there_and_back() -> None:
+    assert there_and_back([4, 3, 2, 1, 0], 2, 2) == [4, 3, 2, 4, 3, 2, 1, 0, 2, 1, 0]
+    assert there_and_back([4, 3, 2, 1, 0], 3, 1) == [4, 3, 2, 1, 0]
+
+
+def test_dps_goes_down_the_gradient_of_the_misfit() -> None:
+    model, (x_t, noise) = exact(), start(5)
+    t, s = torch.full((5,), 0.5).double(), torch.full((5,), 0.4).double()
+    y = torch.zeros(5, 2).double()
+    plain, _ = DDIM().step(model, x_t, t, s, None, noise, ())
+    guided, _ = DPS(DDIM(), Sum(), y, scale=0.7).step(model, x_t, t, s, None, noise, ())
+    # E[x_0 | x_t] is m + J (x_t - alpha m), so the gradient of the misfit's length is J' A' r / |r|.
+    jacobian = 0.5 * C @ torch.linalg.inv(0.25 * C + 0.25 * torch.eye(3).double())
+    r = Sum()(model.denoise(x_t, t).mean) - y
+    assert torch.allclose(plain - guided, 0.7 * (r / r.norm(dim=1, keepdim=True)) @ Sum.a @ jacobian)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
+def test_a_linear_classifier_moves_the_mean_of_gaussian_data(path: Path, scale: float) -> None:
+    # log p(c | x_0) = w x_0 + const: p(x_0) exp(s w x_0) is a Gaussian around m + s C w, and log p(c | x_t) is
+    # w E[x_0 | x_t] + const, with the covariance of x_0 given x_t in the constant.
+    w = torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64)
+    x_1, noise = start(1500)
+    guided = Classifier(exact(path), lambda x, t: x @ w, scale, clean=True)
+    x = integrate(guided, Heun(), x_1, time_grid(40), noise)
+    assert torch.allclose(x.mean(0), MEAN + scale * C @ w, atol=0.06)
+    assert torch.allclose(torch.cov(x.T), C, atol=0.06)
+
+
+def test_a_classifier_of_noisy_rows_is_bayes_rule() -> None:
+    # Two Gaussian classes: with p(c | x_t) exact, guidance 1 turns the mixture's denoiser into the class's own.
+    path, t = Straight(), torch.full((50,), 0.6, dtype=torch.float64)
+    classes = [exact(path, MEAN), exact(path, -2 * MEAN)]
+    alpha_t, sigma_t = path(t[:1])
+    marginal = alpha_t**2 * C + sigma_t**2 * torch.eye(3).double()
+
+    def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
+        logits = [
+            torch.distributions.MultivariateNormal(alpha_t * m, marginal).log_prob(x_t) for m in (MEAN, -2 * MEAN)
+        ]
+        return torch.log_softmax(torch.stack(logits, 1), 1)[:, 0]
+
+    class Mixture(GaussianData):
+        def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Dirac:  # type: ignore[override]
+            share = per_row(log_probability(x_t, t).exp(), x_t)
+            return Dirac(share * classes[0].denoise(x_t, t).mean + (1 - share) * classes[1].denoise(x_t, t).mean)
+
+    x_t = start(50)[0]
+    guided = Classifier(Mixture(path, MEAN, C), log_probability, 1.0).denoise(x_t, t).mean
+    assert torch.allclose(guided, classes[0].denoise(x_t, t).mean)
+
+
+def test_autoguidance_and_the_interval() -> None:
+    model, bad = exact(), exact(covariance=C + 0.5 * torch.eye(3).double())
+    x_t = start(6)[0]
+    t = torch.tensor([0.1, 0.2, 0.4, 0.6, 0.8, 0.9], dtype=torch.float64)
+    plain = model.denoise(x_t, t).mean
+    assert torch.allclose(Autoguidance(model, model, 3.0).denoise(x_t, t).mean, plain), "with itself it is itself"
+    assert torch.equal(Autoguidance(model, bad, 1.0).denoise(x_t, t).mean, plain)
+    guided = Autoguidance(model, bad, 2.0)
+    found = Interval(model, guided, 0.2, 0.6).denoise(x_t, t).mean
+    wanted = 2 * plain - bad.denoise(x_t, t).mean
+    assert torch.equal(found[[0, 4, 5]], plain[[0, 4, 5]]), "outside it is the plain model"
+    assert torch.allclose(found[1:4], wanted[1:4]), "the ends belong to the interval"
+    for message, make in {
+        "same path": lambda: Autoguidance(model, exact(PATHS["ddpm"]), 2.0),
+        "same rows": lambda: Autoguidance(model, exact(mean=MEAN[:2], covariance=C[:2, :2]), 2.0),
+        "empty": lambda: Interval(model, guided, 0.6, 0.2),
+    }.items():
+        with pytest.raises(RequestError, match=message):
+            make()
+
+
+class Labelled(GaussianData):
+    """Its mean follows the label."""
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Dirac:  # type: ignore[override]
+        assert isinstance(condition, Condition)
+        assert condition.label is not None
+        return Dirac(super().denoise(x_t, t).mean + per_row(condition.label.clamp_min(0), x_t))
+
+
+def test_what_blows_up_is_named() -> None:
+    model = Labelled(PATHS["straight"], MEAN, C)
+    (x_t, noise), t = start(4), torch.full((4,), 0.5, dtype=torch.float64)
+    condition = Condition(label=torch.ones(4, dtype=torch.int64))
+    found = ClassifierFree(model, 5.0).denoise(x_t, t, condition).mean
+    assert torch.allclose(found, model.denoise(x_t, t, condition.without_label()).mean + 5)
+    with pytest.raises(ReverieError, match=r"guidance = 1e\+06 blows up at t = 0.5"):
+        ClassifierFree(model, 1e6).denoise(x_t, t, condition)
+    with pytest.raises(ReverieError, match=r"scale = 1e\+09 blows up at step 2 of 4 \(t = 0.75\): give less"):
+        integrate(exact(), DPS(DDIM(), Sum(), torch.zeros(4, 2).double(), 1e9), x_t, time_grid(4), noise)
+    with pytest.raises(ReverieError, match="scale = 2 blows up"):
+        Classifier(exact(), lambda x, t: (x - x).sqrt().sum(1), 2.0).denoise(x_t, t)
+
+
+def test_features_are_compared_and_carried_over() -> None:
+    f = torch.randn(6, 5, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    f[:, 1] += 3 * f[:, 0]
+    axes = principal_axes(f, 5)
+    coordinates = (axes.basis.T @ (f - axes.mean)).transpose(0, 1).flatten(1)
+    assert torch.allclose(torch.cov(coordinates, correction=0), torch.eye(5).double(), atol=1e-8)
+    assert float(structure_energy(f, f, axes).abs().max()) == 0
+    moved = f + axes.basis[:, :1] * 0.1
+    assert torch.allclose(
+        structure_energy(moved, f, axes), ((axes.basis.T @ axes.basis[:, 0] * 0.1) ** 2).mean().expand(6)
+    )
+    # To constant features there is nothing to carry but the constant.
+    flat = torch.full((6, 5, 40), 2.0, dtype=torch.float64)
+    assert torch.allclose(transferred(f, flat), flat, atol=1e-6)
+    # Of two regions, each takes the look of its like.
+    region = torch.arange(40) < 20
+    structure = torch.where(region, 1.0, -1.0).expand(1, 64, 40).double() * 20
+    like = torch.where(region.flip(0), 7.0, 3.0).expand(1, 64, 40).double()
+    assert torch.allclose(transferred(structure, like), torch.where(region, 7.0, 3.0).double(), atol=0.01)
