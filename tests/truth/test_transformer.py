@@ -13,6 +13,7 @@ from reverie.nn.attention import _Attend, attend
 from reverie.nn.control import Controllable
 from reverie.nn.denoiser import dit, mlp, unet
 from reverie.nn.embedding import grid_features
+from reverie.nn.features import steered
 from reverie.nn.patches import from_patches, patches
 from reverie.nn.rotary import rotate, rotation
 from reverie.nn.transformer import CrossAttention, SpatialTransformer
@@ -69,6 +70,21 @@ def test_an_untrained_transformer_returns_zeros(shape):
     y = net(x, TIMES, Condition(label=torch.tensor([0, -1])))
     assert y.shape == x.shape
     assert not y.any()
+
+
+def test_feature_maps_are_read_and_changed_from_outside():
+    net, x = woken(transformer(Space((1, 8, 8)))), randn(2, 1, 8, 8, dtype=torch.float32)
+    seen: dict[int, torch.Tensor] = {}
+    with torch.no_grad(), steered(net, lambda k, h: seen.setdefault(k, h)):
+        assert torch.equal(net(x, TIMES), net(x, TIMES))
+    assert {k: tuple(h.shape) for k, h in seen.items()} == dict.fromkeys(range(3), (2, 16, 16))
+    a, b = net.modulation(net.embedding(TIMES, None)).chunk(2, dim=1)
+    last = net.head(torch.addcmul(b, F.layer_norm(seen[2][:, :, 5], (16,)), 1 + a))
+    with torch.no_grad():
+        torch.testing.assert_close(patches(net(x, TIMES), 2)[:, 5], last)
+        with steered(net, lambda k, h: torch.zeros_like(h) if k == 2 else h):
+            alike = patches(net(x, TIMES), 2)
+    torch.testing.assert_close(alike, net.head(b)[:, None].expand_as(alike))  # nothing of the image is left
 
 
 def test_rotation_depends_on_relative_places_alone():

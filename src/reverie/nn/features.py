@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from reverie.nn.attention import SelfAttention
+from reverie.nn.denoiser import dit
 from reverie.nn.resnet import ResidualBlock
 
-BLOCKS = (ResidualBlock, SelfAttention)
+BLOCKS = (ResidualBlock, SelfAttention, dit.Block)
 
 
 @contextmanager
@@ -31,11 +32,14 @@ def steered(network: nn.Module, change: Callable[[int, Tensor], Tensor]) -> Iter
 
     def pass_on(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         nonlocal place
-        flat = output.flatten(2)
+        flat = output.flatten(2) if output.ndim == 4 else output.mT  # a transformer's elements: [B, places, C]
         changed = change(place, flat)
         place += 1
+        if changed is flat:
+            return output
         # A copy in the output's own layout, which kernels after it count on.
-        return output if changed is flat else torch.empty_like(output).copy_(changed.view_as(output))
+        own = changed.view_as(output) if output.ndim == 4 else changed.mT
+        return torch.empty_like(output).copy_(own)
 
     hooks = [network.register_forward_pre_hook(begin)]
     hooks += [block.register_forward_hook(pass_on) for block in network.modules() if isinstance(block, BLOCKS)]
