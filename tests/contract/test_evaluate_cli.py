@@ -1,6 +1,7 @@
 """``reverie evaluate`` on runs and data that are not well: two lines at most, and what was computed is kept."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def said(capsys: pytest.CaptureFixture) -> str:
 def test_too_few_samples(trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert command(monkeypatch, "evaluate", str(trained.folder), "-n", "3") == 2
     assert "16" in capsys.readouterr().err
+
+
+def test_a_journal_without_a_training(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    (run / "journal.jsonl").write_text('garbage{\n{"a": 1}\n{"ev')
+    assert command(monkeypatch, "evaluate", str(run), "--doctor") == 2
+    assert "holds no values of a training" in said(capsys)
 
 
 def test_data_of_another_shape(trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

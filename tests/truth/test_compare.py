@@ -183,6 +183,20 @@ def test_a_damaged_report_is_measured_again(tmp_path: Path) -> None:
     assert values[0] == values[1]
 
 
+def test_a_report_of_other_data_is_no_report_of_these(tmp_path: Path) -> None:
+    first = run(tmp_path, "vae")
+    folder = Run(first["rows"][0]["run"])
+    report = json.loads((folder.report / "report.json").read_text())
+    for other in ({"data": "moons"}, {"features": "random"}, {"likelihood_rows": 2}):
+        changed = {**report, "asked": {**report["asked"], **other}}
+        (folder.report / "report.json").write_text(json.dumps(changed))
+        said: list[str] = []
+        run(tmp_path, "vae", said=said)
+        assert said == ["vae, seed 0: measuring"]
+    write_comparison(tmp_path)
+    assert (folder.report / "report.html").is_file(), "a run's page is of what was measured last"
+
+
 def test_pareto_front_by_hand() -> None:
     points = [(1.0, 5.0), (2.0, 4.0), (3.0, 1.0), (2.0, 5.0), (3.0, 1.0)]
     assert pareto_front(points, ("lower", "lower")) == [0, 1, 2, 4]

@@ -7,7 +7,7 @@ from torch import Tensor
 from reverie.core.errors import RequestError
 from reverie.evaluation import coverage as module
 from reverie.evaluation.coverage import coverage, squared_radii
-from reverie.evaluation.intervals import around
+from reverie.evaluation.intervals import around, of_share
 from reverie.evaluation.recognition import class_shares, confident, recognised
 
 
@@ -83,6 +83,17 @@ def test_nothing_reached_is_not_known_to_be_nothing() -> None:
         estimate = getattr(found, name)
         assert (estimate.value, estimate.low) == (0.0, 0.0), name
         assert estimate.high == pytest.approx(end, rel=1e-3), name
+
+
+def test_intervals_stay_within_what_is_possible() -> None:
+    real = torch.linspace(0, 1, 40)[:, None]
+    samples = torch.cat([real[:1], torch.full((39, 1), 9.0)])  # one sample of forty among the rows
+    density = coverage(real, samples).density
+    assert density.low == 0.0 < density.value
+    for count in range(1, 2000, 7):
+        for hits in (0, count):
+            share = of_share(hits, count)
+            assert share.low <= share.value <= share.high
 
 
 def test_too_few_rows_are_refused() -> None:

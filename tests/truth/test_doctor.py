@@ -110,6 +110,8 @@ def test_learning_rates_of_a_single_player() -> None:
     rising = {"vae/loss": [1.0, *np.linspace(0.9, 0.2, 20), *np.linspace(0.2, 0.5, 20)]}
     assert found(rising) == ["learning rate too high"]
     assert found({"vae/loss": [1.0] + [2.0] * 30}) == ["learning rate too high"]
+    noise = np.random.Generator(np.random.Philox(0)).normal(0, 0.05, 40)
+    assert found({"vae/loss": [1.2, *(1.1 + noise)]}) == [], "what rises is noise"
 
 
 def test_under_training_is_advice_with_its_figures() -> None:

@@ -16,6 +16,7 @@ from reverie.core.errors import RequestError, ReverieError
 from reverie.core.run import Run
 from reverie.evaluation.figure import interval, readable
 from reverie.training.doctor import diagnose
+from reverie.training.doctor.history import read_history
 
 
 def evaluate(
@@ -51,6 +52,8 @@ def evaluate(
         if not Run(run).journal_file.is_file():
             raise RequestError(f"{run} has no journal (journal.jsonl) to read")
         findings = diagnose(run)
+        if not findings and not read_history(Run(run)).values:
+            raise RequestError(f"{run}'s journal holds no values of a training, so there is nothing to judge")
         print("\n".join(map(str, findings)) or "no fault found in the journal's values and checkups")
         return
     with Progress(console=Console(stderr=True), transient=True) as bar:

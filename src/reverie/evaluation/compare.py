@@ -23,7 +23,7 @@ from reverie.core.run import Run
 from reverie.core.sampling import stream
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
-from reverie.evaluation.evaluate import evaluate
+from reverie.evaluation.evaluate import evaluate, request
 from reverie.evaluation.features.features import Features, choose_features
 from reverie.evaluation.frechet import frechet_distance
 from reverie.evaluation.moments import Moments, training_moments
@@ -258,7 +258,7 @@ class _Contest:
         seconds = [event["seconds"] for event in events if "seconds" in event]
         images = [event["images"] for event in events if "images" in event]
         try:
-            report = self._kept(run)
+            report = self._kept(run, data)
             if report is None:
                 self.say(f"{row.model}, seed {row.seed}: measuring")
                 report = evaluate(
@@ -285,7 +285,7 @@ class _Contest:
             labelled=bool(report and report["space"]["classes"]),
         )
 
-    def _kept(self, run: Run) -> dict[str, Any] | None:
+    def _kept(self, run: Run, data: str | None) -> dict[str, Any] | None:
         """An evaluation of the very same, where there is one."""
         file = run.report / "report.json"
         if not file.is_file():
@@ -298,6 +298,7 @@ class _Contest:
             report.get("model_sha256") == sha256(run.model_file)
             and (report.get("samples"), report.get("seed")) == (self.samples, 0)
             and report.get("reverie") == reverie.__version__
+            and report.get("asked") == request(data)
             and not report.get("failed")
         )
         return report if same else None

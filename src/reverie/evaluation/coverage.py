@@ -150,6 +150,7 @@ def coverage(real: Tensor, samples: Tensor, k: int = 5) -> Coverage:
         recalled.add(square < sample_radii[start : start + BLOCK, None], start)
     balls = torch.cat(within)  # of real rows, that each sample lies in
     density = of_mean(balls.double() / k)
+    density = density._replace(low=None if density.low is None else max(0.0, density.low))
     if not balls.any():
         density = density._replace(high=of_share(0, len(samples)).high)
     return Coverage(

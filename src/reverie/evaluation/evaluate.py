@@ -93,9 +93,14 @@ def evaluate(
         say=say,
         progress=progress,
     )
-    report = _report(subject, *_answers(subject))
+    report = _report(subject, *_answers(subject)) | {"asked": request(data, features, likelihood_rows)}
     write_atomically(run.report / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     return report
+
+
+def request(data: str | None = None, features: str = "auto", likelihood_rows: int = 1024) -> dict[str, Any]:
+    """What an evaluation was asked for beside its samples: one that was asked for something else is not it."""
+    return {"data": data, "features": features, "likelihood_rows": likelihood_rows}
 
 
 def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:

@@ -54,7 +54,8 @@ def of_share(hits: int, count: int) -> Estimate:
     z, share = _quantile(math.inf), hits / count
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return Estimate(share, max(0.0, middle - reach), min(1.0, middle + reach))
+    # At 0 and 1 an end is the share itself, but for rounding.
+    return Estimate(share, max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach)))
 
 
 def jackknife(value: float, left_out: Tensor | Sequence[float], low: float = -math.inf) -> Estimate:

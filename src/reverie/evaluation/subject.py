@@ -178,7 +178,9 @@ class Subject:
     def _draw(self) -> Drawn:
         features, classifier, image = self.features, self.features.classifier, self.model.space.is_image
         moments, kept, first, done = Moments(features.size), [], [], 0
-        labels, guesses, sure = [], [], []
+        # Set aside whole: small tensors kept from each batch would lie between freed large ones, and memory would grow.
+        labels = torch.full((self.count,), -1)
+        guesses, sure = (torch.empty(self.count, dtype=kind) for kind in (torch.int64, torch.float32))
         try:
             for chunk in stream(self.model, self.count, self.seed, condition=self.asks, batch=self.batch):
                 x = from_bytes(to_bytes(chunk.x)) if image else chunk.x
@@ -194,11 +196,11 @@ class Subject:
                     kept.append(rows[: self.kept - done].clone())
                 if done < (FIRST if image else SHOWN_POINTS):
                     first.append(chunk.x[: (FIRST if image else SHOWN_POINTS) - done].clone())
-                labels.append(chunk.labels if chunk.labels is not None else torch.full((len(x),), -1))
+                here = slice(done, done + len(x))
+                if chunk.labels is not None:
+                    labels[here] = chunk.labels
                 if classifier is not None:
-                    top = classifier.logits(rows).softmax(1).max(1)
-                    sure.append(top.values)
-                    guesses.append(top.indices)
+                    sure[here], guesses[here] = classifier.logits(rows).softmax(1).max(1)
                 done += len(x)
                 if self.progress:
                     self.progress(done, self.count)
@@ -211,8 +213,8 @@ class Subject:
             self.count,
             moments,
             torch.cat(kept),
-            torch.cat(labels),
-            torch.cat(guesses) if guesses else None,
-            torch.cat(sure) if sure else None,
+            labels,
+            None if classifier is None else guesses,
+            None if classifier is None else sure,
             torch.cat(first),
         )

@@ -16,7 +16,7 @@ from reverie.evaluation.figure import interval, readable
 from reverie.evaluation.pareto import pareto_front
 from reverie.report.charts import Axis, Series, lines, scatter
 from reverie.report.citations import bibtex, papers_of
-from reverie.report.page import duration, embedded, findings
+from reverie.report.page import duration, embedded, findings, write_page
 
 COLOURS = 8
 TILES = 36  # samples shown of each model
@@ -51,7 +51,7 @@ def alike(entries: Sequence[Entry], name: str) -> bool:
 
 
 def write_comparison(folder: str | Path) -> Path:
-    """Writes ``comparison.html`` from what ``compare`` found.
+    """Writes ``comparison.html`` from what ``compare`` found, and the page of each run that it measured.
 
     Arguments:
         folder: the comparison's.
@@ -64,6 +64,9 @@ def write_comparison(folder: str | Path) -> Path:
     if not file.is_file():
         raise RequestError(f"{folder} holds no comparison: reverie compare --data SOURCE --models a,b --time 5m")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for row in found["rows"]:
+        if (Path(row["run"]) / "report" / "report.json").is_file():
+            write_page(row["run"])
     entries = _entries(found["rows"])
     body = "\n".join(
         [

@@ -15,6 +15,7 @@ from reverie.training.doctor.history import History
 
 LINES = 12  # of the journal, before which nothing is said
 UP = 0.25  # of the way back up from the least
+NOISE = 6.0  # times that of a tenth's median, below which a rise is none
 FALL = 0.2  # of the first loss
 STEADY = 0.7  # of the steps from tenth to tenth
 FIGURES = ("gradient", "elbo", "bits_per_dim", "update")
@@ -34,12 +35,13 @@ def examine(history: History) -> list[Finding]:
     blocks = [statistics.median(loss[i : i + tenth]) for i in range(0, len(loss) - tenth + 1, tenth)]
     last, least = blocks[-1], min(blocks)
     start = loss[0]  # of the weights as they were drawn: a rate that is too high blows the loss up on the next lines
-    if last >= start or last - least > UP * (start - least):
+    noise = statistics.pstdev([a - b for a, b in itertools.pairwise(loss)]) / (2 * tenth) ** 0.5
+    if last >= start or last - least > max(UP * (start - least), NOISE * noise):
         sentence = f"the loss is {last:.3g} at the end, {start:.3g} at the start, and was {least:.3g} at least"
         return [Finding("learning rate too high", "fault", sentence, 0.7, history.rate(player, 0.2))]
     falls = [a > b for a, b in itertools.pairwise(blocks)]
     falling = sum(falls) >= STEADY * len(falls)
     if falling and last > (1.0 - FALL) * start:
-        sentence = f"the loss fell steadily, but from {start:.3g} to {last:.3g} only ({FALL:.0%} at least)"
+        sentence = f"the loss fell steadily, but from {start:.3g} to {last:.3g} only (by less than {FALL:.0%})"
         return [Finding("learning rate too low", "fault", sentence, 0.7, history.rate(player, 10.0))]
     return []
