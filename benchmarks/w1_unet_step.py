@@ -1,8 +1,8 @@
 """W1: a U-Net's training step at 32×32×3, batch 32: forward, squared error, backward, AdamW, EMA.
 
-Each peer in its float32 default beside ours with its widths, depth and attention in the default that
-``--device cpu`` picks (bfloat16 where the processor has it, channels_last), in turns within one process;
-then our own default network. FLOPs are counted by torch. The smallest of the times counts: noise only adds.
+Each peer in its float32 default, in a process of its own, in turns with ours with its widths, depth and attention in
+the default that ``--device cpu`` picks (bfloat16 where the processor has it, channels_last), and with our own default
+network. FLOPs are counted by torch. The smallest of the times counts: noise only adds.
 
     python benchmarks/w1_unet_step.py [--peers FOLDER] [--repeats 5] [--threads 2]
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from unet_peers import SPACE, machine, pairs, parameters
+from unet_peers import OURS, PEERS, SPACE, Apart, machine, parameters
 
 from reverie.core.allocator import keep_freed_memory
 from reverie.core.device import Precision, autocast
@@ -37,10 +36,11 @@ def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return x, torch.rand(BATCH, generator=generator), torch.randn(BATCH, 3, 32, 32, generator=generator)
 
 
-def peer_step(net: nn.Module, call: Callable[..., Tensor]) -> Callable[[], float]:
-    """A peer's step in float32: torch's default AdamW, and ema_pytorch, which two of them use."""
+def peer_step(name: str) -> tuple[dict[str, float], Callable[[], float]]:
+    """A peer's step in float32: torch's default AdamW, and ema_pytorch, which two of them use; and what it costs."""
     from ema_pytorch import EMA
 
+    net, call, _ = PEERS[name]()
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-4)
     ema = EMA(net, beta=0.999, update_every=1, update_after_step=0)
     x, t, target = batch()
@@ -53,7 +53,7 @@ def peer_step(net: nn.Module, call: Callable[..., Tensor]) -> Callable[[], float
         ema.update()
         return loss.item()
 
-    return step
+    return {"parameters_M": parameters(net), "GFLOP": gflop(step)}, step
 
 
 def our_step(net: nn.Module, precision: Precision = "auto", data: Callable[[], tuple] = batch) -> Callable[[], float]:
@@ -82,21 +82,13 @@ def gflop(step: Callable[[], float]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def turns(steps: list[Callable[[], float]], repeats: int) -> list[list[float]]:
-    """Seconds of each step, taken in turns so that a busy moment hits them alike."""
-    for step in steps:
-        step()
-    times: list[list[float]] = [[] for _ in steps]
-    for _ in range(repeats):
-        for step, row in zip(steps, times, strict=True):
-            start = time.perf_counter()
-            step()
-            row.append(time.perf_counter() - start)
-    return times
+def timed(step: Callable[[], float]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
 
 
-def row(name: str, net: nn.Module, work: float, times: list[float]) -> dict[str, object]:
-    size = parameters(net)
+def row(name: str, size: float, work: float, times: list[float]) -> dict[str, object]:
     print(f"{name:45s} {size:5.2f} M  {work:6.1f} GFLOP  min {min(times):.3f} s  {work / min(times):5.0f} GFLOP/s")
     return {"name": name, "parameters_M": size, "GFLOP": work, "seconds": times, "GFLOP_per_s": work / min(times)}
 
@@ -129,28 +121,28 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--curve", type=int, default=60, help="steps of the bfloat16 and float32 loss curves")
     given = parser.parse_args()
-    if given.peers:
-        sys.path.append(given.peers)
     torch.set_num_threads(given.threads)
     keep_freed_memory()
     results: list[dict[str, object]] = []
     summary: dict[str, float] = {}
-    rates: list[float] = []
     torch.manual_seed(0)
     default = Network(Config(), SPACE)
-    for pair in pairs():
-        ours = pair.ours
-        steps = [peer_step(pair.peer, pair.call), our_step(ours), our_step(default)]
-        work = [gflop(step) for step in steps]
-        times = turns(steps, given.repeats)
-        results.append(row(pair.name, pair.peer, work[0], times[0]))
-        results.append(row(f"ours at {pair.name}'s sizes", ours, work[1], times[1]))
-        results.append(row("ours, default network", default, work[2], times[2]))
-        ratio = min(times[0]) / min(times[1])
-        summary[f"times as fast as {pair.name}"] = ratio
-        rates.append(work[0] / min(times[0]))
-        summary[f"default network's FLOP/s over {pair.name}'s"] = work[2] / min(times[2]) / rates[-1]
-        print(f"  {ratio:.2f} times as fast; default network at {summary[list(summary)[-1]]:.2f} times its FLOP/s")
+    default_step = our_step(default)
+    for name in PEERS:
+        peer = Apart(peer_step, (name,), given.peers, given.threads)
+        torch.manual_seed(0)
+        net = Network(OURS[name], SPACE)
+        step = our_step(net)
+        work = [peer.about["GFLOP"], gflop(step), gflop(default_step)]
+        # In turns, so that a busy moment hits them alike.
+        turns = [(peer(), timed(step), timed(default_step)) for _ in range(given.repeats + 1)][1:]
+        theirs, same, own = (list(times) for times in zip(*turns, strict=True))
+        results.append(row(name, peer.about["parameters_M"], work[0], theirs))
+        results.append(row(f"ours at {name}'s sizes", parameters(net), work[1], same))
+        results.append(row("ours, default network", parameters(default), work[2], own))
+        ratio, rate = min(theirs) / min(same), work[2] / min(own) * min(theirs) / work[0]
+        summary |= {f"times as fast as {name}": ratio, f"default network's FLOP/s over {name}'s": rate}
+        print(f"  {ratio:.2f} times as fast; default network at {rate:.2f} times its FLOP/s", flush=True)
     losses = curves(given.curve)
     tail = {k: sum(v[-20:]) / 20 for k, v in losses.items()}
     print(f"mean loss of the last 20 of {given.curve} steps: {tail}")

@@ -56,7 +56,8 @@ def test_what_is_done_is_kept_and_a_failure_is_a_row(tmp_path: Path, monkeypatch
         raise RuntimeError(f"{model} <b>broke</b>")
 
     monkeypatch.setattr(module, "train", breaks)
-    third = run(tmp_path, "vae", "lsgan")
+    third = run(tmp_path, "vae", "lsgan", said=said)
+    assert "lsgan, seed 0: RuntimeError: lsgan <b>broke</b>" in said
     assert [row["error"] for row in third["rows"]] == [None, "RuntimeError: lsgan <b>broke</b>"]
     page = write_comparison(tmp_path).read_text(encoding="utf-8")
     assert "lsgan &lt;b&gt;broke&lt;/b&gt;" in page

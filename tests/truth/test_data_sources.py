@@ -64,6 +64,14 @@ def test_subfolders_become_labels_and_pixels_are_theirs(tmp_path: Path):
     assert plain.train.labels.tolist() == [0, 0, 1]  # evaluation still counts with them
 
 
+def test_a_note_says_where_rows_are_made_to_fit_settings_given_by_hand(tmp_path: Path):
+    put(tmp_path / "mixed" / "large.png", 0, size=32)
+    put(tmp_path / "mixed" / "small.png", 1, size=16)
+    notes = opened(tmp_path / "mixed", tmp_path, size=16, channels=1, held_out=0.0).notes
+    assert "1 of 2 images are larger than 16 and were made smaller" in notes
+    assert "channels: 1, so colours are left out" in notes
+
+
 def test_one_image_outside_the_subfolders_and_there_are_no_classes(tmp_path: Path):
     for k, name in enumerate(["cat/a.png", "dog/b.png", "c.png"]):
         put(tmp_path / "pets" / name, k)

@@ -114,9 +114,13 @@ def _settle(config: DataConfig, shortest: np.ndarray, same: bool, grey: bool) ->
     if config.size == "auto":
         size, why = pick_size(shortest, same)
         config, notes = config.model_copy(update={"size": size}), (*notes, why)
+    elif larger := int((shortest > config.size).sum()):
+        notes = (*notes, f"{larger:,} of {len(shortest):,} images are larger than {config.size} and were made smaller")
     if config.channels == "auto":
         config = config.model_copy(update={"channels": 1 if grey else 3})
         notes = (*notes, "channels: 1, as every image is grey" if grey else "channels: 3")
+    elif config.channels == 1 and not grey:
+        notes = (*notes, "channels: 1, so colours are left out")
     assert config.size != "auto"
     smaller = int((shortest < config.size).sum())
     if smaller:

@@ -198,6 +198,11 @@ def _told(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
+def _why(error: Exception) -> str:
+    """An error as a sentence."""
+    return str(error) if isinstance(error, ReverieError) else f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 class _Contest:
     """One comparison at work."""
 
@@ -244,10 +249,9 @@ class _Contest:
                 self._look(run, fraction)
         except Interrupted:
             raise
-        except ReverieError as error:
-            return Row(**{**asdict(row), "error": str(error)})
         except Exception as error:  # a model may raise anything: the others go on
-            return Row(**{**asdict(row), "error": f"{type(error).__name__}: {error}".splitlines()[0]})
+            self.say(f"{model}, seed {seed}: {_why(error)}")
+            return Row(**{**asdict(row), "error": _why(error)})
         row = self.measured(row, None)
         return Row(**{**asdict(row), "flops": per_image * row.images if per_image and row.images else None})
 
@@ -269,10 +273,8 @@ class _Contest:
                 error = "; ".join(dict.fromkeys(report["failed"].values()))
         except Interrupted:
             raise
-        except ReverieError as failure:
-            report, error = {}, str(failure)
         except Exception as failure:
-            report, error = {}, f"{type(failure).__name__}: {failure}".splitlines()[0]
+            report, error = {}, _why(failure)
         return Row(
             row.model,
             row.seed,

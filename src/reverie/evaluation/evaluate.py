@@ -78,6 +78,8 @@ def evaluate(
     run = run if isinstance(run, Run) else Run.open(run)
     model = load(run, device)
     dataset = _data(run, model, data)
+    for note in dataset.notes if data is not None else ():  # rows of another size or colour were changed to the model's
+        say(note)
     chosen = choose_features(dataset, None if cache is None else Path(cache), say, features)
     run.report.mkdir(parents=True, exist_ok=True)
     subject = Subject(
