@@ -77,9 +77,7 @@ def evaluate(
         raise RequestError(f"{samples} samples are too few to measure; ask for at least {LEAST}")
     run = run if isinstance(run, Run) else Run.open(run)
     model = load(run, device)
-    dataset = _data(run, model, data)
-    for note in dataset.notes if data is not None else ():  # rows of another size or colour were changed to the model's
-        say(note)
+    dataset = _data(run, model, data, say)
     chosen = choose_features(dataset, None if cache is None else Path(cache), say, features)
     run.report.mkdir(parents=True, exist_ok=True)
     subject = Subject(
@@ -125,7 +123,7 @@ def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:
     return answers, failed
 
 
-def _data(run: Run, model: Model, data: str | None) -> Dataset:
+def _data(run: Run, model: Model, data: str | None, say: Callable[[str], None]) -> Dataset:
     config = dict(run.recipe.data)
     if data is not None:
         config |= {"source": data, "condition": "none"}
@@ -138,6 +136,8 @@ def _data(run: Run, model: Model, data: str | None) -> Dataset:
         raise RequestError("the data's classes are not those the model was trained with; measure it against the latter")
     if len(dataset.train) < 2:
         raise RequestError(f"{len(dataset.train)} training row is too few to measure against")
+    for note in dataset.notes if data is not None else ():  # rows of another size or colour were changed to the model's
+        say(note)
     return dataset
 
 
