@@ -17,6 +17,7 @@ from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
 from reverie.models.gan.gan import GAN, Config, Sampling
 from reverie.nn.bottleneck import Shrink, enlarge
+from reverie.nn.discrimination import judged
 from reverie.nn.discriminator import dcgan as dcgan_discriminator
 from reverie.nn.discriminator import r3gan as r3gan_discriminator
 from reverie.nn.generator import dcgan as dcgan_generator
@@ -155,6 +156,31 @@ def test_untrained_r3gan_is_a_linear_map(stem: int) -> None:
     x, y = torch.randn(2, 4, 3, 17, 20)
     assert generator(a).shape == x.shape
     assert torch.allclose(critic(2 * x - 3 * y), 2 * critic(x) - 3 * critic(y), atol=1e-4)
+
+
+def test_rows_are_judged_together_only_where_they_do_not_see_each_other() -> None:
+    """The same logits, slopes and gradients, with labels, as of a call for each place."""
+    batch = rows(4, replace(SPACE, classes=3))
+    model = gan(space=replace(SPACE, classes=3))
+    calls = []
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    points = {"real": batch.x, "fake": batch.x.flip(0) * 0.5, "between": batch.x * 0.2}
+    logits, slopes = judged(model.discriminator, points, ["real", "between"], batch.condition)
+    assert calls == [8, 4]
+    assert not model.discriminator.mixes_rows
+    for at, x in points.items():
+        leaf = x.clone().requires_grad_()
+        alone = model.discriminator(leaf, batch.condition)
+        assert torch.allclose(logits[at], alone, atol=1e-5)
+        if at != "fake":
+            assert torch.allclose(slopes[at], torch.autograd.grad(alone.sum(), leaf)[0], atol=1e-5)
+    assert slopes.keys() == {"real", "between"}
+    calls.clear()
+    apart = gan("dcgan", replace(SPACE, classes=3))
+    assert apart.discriminator.mixes_rows, "batch norm"
+    apart.discriminator.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    judged(apart.discriminator, points, ["real"], batch.condition)
+    assert calls == [4, 4, 4]
 
 
 def test_r3gan_blocks_are_grouped_bottlenecks() -> None:

@@ -41,7 +41,7 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.maths import adversarial, augmentation, penalties
-from reverie.nn.discrimination import Discriminator
+from reverie.nn.discrimination import Discriminator, judged
 from reverie.nn.history import History
 from reverie.nn.orthogonal import orthogonal_, overlap
 from reverie.nn.unrolled import Judge, ahead
@@ -237,14 +237,12 @@ class GAN(core.Model):
         batch = turn.batch
         x = self._seen(batch.x, turn, "real")
         y = self._seen(self._shared_fakes(turn).detach(), turn, "fake")
-        sloped = [penalty.at for penalty in self.penalties.values()]
-        points = {at: penalties.PLACES[at](x, y, turn.noise) for at in dict.fromkeys(["real", "fake", *sloped])}
-        points = {at: p.detach().requires_grad_() if at in sloped else p for at, p in points.items()}
-        # Two calls, never one of both: batch norm must see real and generated rows apart.
-        logits = {at: self.discriminator(p, batch.condition) for at, p in points.items()}
+        sloped = dict.fromkeys(penalty.at for penalty in self.penalties.values())
+        places = dict.fromkeys(["real", "fake", *sloped])
+        points = {str(at): penalties.PLACES[at](x, y, turn.noise) for at in places}
+        logits, slopes = judged(self.discriminator, points, sloped, batch.condition)
         real, fake = logits["real"], logits["fake"]
         terms = {"adversarial": self.objective.discriminator(*self._told(real, fake, turn)).mean()}
-        slopes = {at: penalties.slope(logits[at], points[at]) for at in dict.fromkeys(sloped)}
         for name, penalty in self.penalties.items():
             terms[name] = self.config.penalties[name] * penalty.measure(slopes[penalty.at]).mean()
         if self.config.history:
