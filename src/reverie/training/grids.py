@@ -52,7 +52,7 @@ def write_grid(
         x = sample(model, count if labels is None else len(labels), seed, labels=labels).x
         save_grid(x, file, columns, scale)
     else:
-        x = sample(model, 4096, seed, condition=asks).x
+        x = sample(model, 4096 if asks is None else count, seed, condition=asks).x  # pictures cost more than noise
         labels = None
         save_density(x, file)
     return x, labels

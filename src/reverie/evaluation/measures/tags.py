@@ -38,8 +38,9 @@ def measure(subject: Subject) -> dict[str, Figure]:
         ("precision", "Right tags", f"The share of the {TOP} most likely tags of a picture that it has"),
         ("recall", "Tags found", f"The share of a picture's tags that are among the {TOP} most likely"),
     )
-    return {
-        f"tag_{name}": Figure(
+    figures = {}
+    for i, (name, title, text) in enumerate(texts):
+        figures[f"tag_{name}"] = Figure(
             title,
             of_mean(found[i]),
             f"{text}; the real figure is of its own tags.",
@@ -49,10 +50,16 @@ def measure(subject: Subject) -> dict[str, Figure]:
             of_mean(best[i]),
             len(found[i]),
             subject.recipe(f"tag {name}, {TOP} of {known.shape[1]}, {DRAWS} draws", len(found[i]), against),
-            f"{float(blind[i].mean()):.1%} by the {TOP} most common tags of the data, for every picture",
         )
-        for i, (name, title, text) in enumerate(texts)
-    }
+        figures[f"tag_{name}_blind"] = Figure(
+            f"{title}, without looking",
+            of_mean(blind[i]),
+            f"The same where every picture is given the {TOP} most common tags of the training rows.",
+            "tagging",
+            unit="share",
+            rows=len(blind[i]),
+        )
+    return figures
 
 
 def _shares(subject: Subject, model: Tags, index: np.ndarray) -> Tensor:
