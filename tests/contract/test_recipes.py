@@ -140,6 +140,10 @@ def test_views_keep_their_promises(trained: tuple[str, Run, Run]) -> None:
         seen = observes.observe(x, noise.fork("observe"))
         assert seen.shape == (3, model.space.maps, *x.shape[2:])
         assert torch.equal(seen, observes.observe(x, noise.fork("observe"))), "what is seen is a function of the noise"
+    if (tags := model.view(capabilities.Tags)) is not None:
+        shares = tags.tag(condition.image, noise.fork("tag"), 2)
+        assert shares.shape == x.shape
+        assert bool(((shares >= 0) & (shares <= 1)).all())
     if (criticises := model.view(capabilities.Criticises)) is not None:
         assert per_row(criticises.score(x, condition))
 

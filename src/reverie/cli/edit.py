@@ -20,7 +20,7 @@ Tool = Annotated[
         help="With latents: picks (samples by number, which interpolate and arithmetic use), interpolate, arithmetic, "
         "walk. With a critic: features (what it looks at, and below what an untrained one does). With convolutions: "
         "filters (images without what draws the inside of --box). With a model that denoises: inpaint, upscale, "
-        "colourise, deblur, restore, sdedit, vary, invert, blend, guide, control, ctrl-x."
+        "colourise, deblur, restore, sdedit, vary, invert, blend, guide, control, ctrl-x. With a model of tags: tag."
     ),
 ]
 Changes = Annotated[
@@ -197,6 +197,10 @@ guide: samples without guidance and with; method=classifier-free, classifier or 
 control: the structure of a picture (FreeControl); structure=2 appearance=0.2.  ctrl-x: and the look of another one
 
     reverie edit RUN ctrl-x --rows 0 --to look.png
+
+[bold]Tags[/bold] of pictures, on cgan-tags; top=5 draws=100
+
+    reverie edit RUN tag --image photo.png
 """
 
 

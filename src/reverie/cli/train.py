@@ -39,4 +39,5 @@ def train(
         print(f"model    {run.model_file}")
         print(f"samples  {run.samples}")
         folder = shlex.quote(str(run.folder))
-        print(f"next     reverie sample {folder} -n 64 -o grid.png;  reverie evaluate {folder}")
+        use = f"edit {folder} tag" if "Tags" in run.recipe.capabilities else f"sample {folder} -n 64 -o grid.png"
+        print(f"next     reverie {use};  reverie evaluate {folder}")

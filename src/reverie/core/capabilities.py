@@ -123,6 +123,14 @@ class Observes(Protocol):
 
 
 @runtime_checkable
+class Tags(Protocol):
+    """Says what tags a picture has; its samples are tags."""
+
+    def tag(self, x: Tensor, noise: Noise, draws: int) -> Tensor:
+        """Returns how often each tag is drawn for each picture in so many draws, ``[B, *space.shape]`` in [0, 1]."""
+
+
+@runtime_checkable
 class Criticises(Protocol):
     """Scores rows: logits, higher is more like the data."""
 
@@ -146,7 +154,5 @@ class Translates(Protocol):
     def translate(self, x: Tensor, to: str) -> Tensor: ...
 
 
-ALL: Mapping[str, Any] = {
-    kind.__name__: kind
-    for kind in (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Observes, Criticises, Styles, Translates)
-}
+KINDS = (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Observes, Tags, Criticises, Styles, Translates)
+ALL: Mapping[str, Any] = {kind.__name__: kind for kind in KINDS}

@@ -111,17 +111,18 @@ def _asked(model: Model, asks: Asks | None, ids: Tensor, seed: int) -> Condition
     condition = Condition() if asks is None else asks(ids).to("cpu")
     if condition.label is None and space.classes:
         condition = replace(condition, label=KeyedNoise(seed, ids, "label").integers(space.classes))
-    if not space.maps:
+    wanted = space.drawn_from
+    if not wanted:
         return condition
+    kind = "pictures" if space.picture else "maps"
     if condition.image is None:
         raise RequestError(
-            f"this model draws from maps of {space.maps} channel{'s' * (space.maps > 1)}: give it some "
+            f"this model draws from {kind} of {wanted[0]} channel{'s' * (wanted[0] > 1)}: give it some "
             "(condition=Condition(image=...), or reverie sample --data SOURCE)"
         )
-    wanted = (len(ids), space.maps, *space.shape[1:])
-    if condition.image.shape != wanted:
+    if condition.image.shape != (len(ids), *wanted):
         given = "x".join(map(str, condition.image.shape[1:]))
-        raise RequestError(f"the maps given are {given}; this model draws from {'x'.join(map(str, wanted[1:]))}")
+        raise RequestError(f"the {kind} given are {given}; this model draws from {'x'.join(map(str, wanted))}")
     return condition
 
 

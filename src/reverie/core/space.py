@@ -18,6 +18,8 @@ class Space:
         classes: how many labels there are; 0 where rows have none.
         count: rows in the training split (free codes, kernel densities).
         maps: channels of the image that each row is conditioned on (``Condition.image``); 0 where there is none.
+        picture: the shape of the picture that each row is conditioned on (``Condition.image``) where rows are none
+            themselves, but tags; empty otherwise.
         sequence: values in each element of the sequence that each row is conditioned on (``Condition.sequence``);
             0 where there is none.
     """
@@ -29,6 +31,12 @@ class Space:
     count: int = 0
     maps: int = 0
     sequence: int = 0
+    picture: tuple[int, ...] = ()
+
+    @property
+    def drawn_from(self) -> tuple[int, ...]:
+        """The shape of the picture or the maps that samples need (``Condition.image``); empty where they need none."""
+        return self.picture or ((self.maps, *self.shape[1:]) if self.maps else ())
 
     @property
     def is_image(self) -> bool:

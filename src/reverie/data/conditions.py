@@ -1,4 +1,4 @@
-"""What samples of a trained model are drawn for, where it draws from maps: its own data's, or some that are given."""
+"""What samples of a trained model are drawn for, where it draws from maps or pictures: its data's, or some given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def conditions(
     maps: str | None = None,
     observes: Observes | None = None,
 ) -> Asks | None:
-    """What a model's samples are drawn for; None where it draws from no maps.
+    """What a model's samples are drawn for; None where it draws from no maps, nor from pictures.
 
     Arguments:
         trained_on: the recipe's ``data`` section.
@@ -36,7 +36,7 @@ def conditions(
     Raises:
         RequestError: maps are given to a model that draws from none, both are given, or they do not fit the model.
     """
-    if not space.maps:
+    if not space.drawn_from:
         if data is not None or maps is not None:
             raise RequestError("this model draws from no maps: leave --data and --maps out")
         return None
@@ -45,9 +45,10 @@ def conditions(
         return open_data(DataConfig.read({**trained_on, **other}, "data")).asks(space, observes)
     if data is not None:
         raise RequestError("give --data, whose maps are made as in training, or --maps, pictures of maps; not both")
-    if space.maps not in (1, 3):
-        raise RequestError(f"maps of {space.maps} channels cannot be read from pictures; use --data SOURCE")
-    settings = {"source": maps, "size": space.shape[1], "channels": space.maps, "condition": "none", "held_out": 0.0}
+    channels, *sides = space.drawn_from
+    if channels not in (1, 3):
+        raise RequestError(f"maps of {channels} channels cannot be read from pictures; use --data SOURCE")
+    settings = {"source": maps, "size": sides[0], "channels": channels, "condition": "none", "held_out": 0.0}
     pictures = open_data(DataConfig.read(settings, "data")).train
     return lambda ids: Condition(image=pictures.take(ids.cpu().numpy() % len(pictures))[0])
 

@@ -25,7 +25,9 @@ class DataConfig(Strict):
         flip: mirrors left and right at random, anew each time a row is seen.
         turn: turns by a random multiple of 90 degrees, anew each time (textures, microscopy, satellites).
         condition: ``auto`` conditions on class labels where there are any. Labels that merely name a mode (toys,
-            ``stacked-digits``) are for counting modes, and need ``label``.
+            ``stacked-digits``) are for counting modes, and need ``label``. ``picture`` turns rows round: a row is then
+            its tags, 0 or 1 each, conditioned on the picture.
+        tags: under ``condition: picture``, how many of the most common tags a row has, or their names.
         maps: a second picture beside each, on which models are conditioned. Every image source has ``edges``, found in
             its pictures; ``scenes`` has ``layout`` (a channel a shape), ``depth`` and ``pose``, ``emoji`` has ``line``
             (its line art). They are cropped, flipped and turned as their pictures are.
@@ -41,7 +43,8 @@ class DataConfig(Strict):
     crop: Literal["center", "random"] = "center"
     flip: bool = False
     turn: bool = False
-    condition: Literal["auto", "none", "label"] = "auto"
+    condition: Literal["auto", "none", "label", "picture"] = "auto"
+    tags: Annotated[int, Field(ge=1, le=10_000)] | tuple[str, ...] = 100
     maps: str = "none"
     background: str = "white"
     channels: Literal["auto", 1, 3] = "auto"

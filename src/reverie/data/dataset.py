@@ -16,12 +16,14 @@ from reverie.core.capabilities import Observes
 from reverie.core.errors import RequestError, nearest
 from reverie.core.noise import KeyedNoise
 from reverie.core.space import Space
+from reverie.core.terminal import shown
 from reverie.data.config import DataConfig
 from reverie.data.maps import COMPUTED, map_channels
 from reverie.data.pack import Progress, open_pool
 from reverie.data.pool import Pool, Skipped
 from reverie.data.sources import find_source
 from reverie.data.split import digest, is_held_out
+from reverie.data.tags import read_tags
 
 FEW = 100  # training rows, below which a user is told that they are few
 
@@ -35,12 +37,22 @@ class Rows:
         size: the height and width that rows have when read; packed ones may be larger. None for points.
         conditional: whether ``take`` gives labels.
         maps: which maps it gives, ``none`` or a name that ``map_channels`` knows.
+        tags: of all rows of the pool, uint8 ``[N, T]``: ``take`` gives them, conditioned on the pictures. None where
+            it gives the pictures themselves.
     """
 
-    def __init__(self, pool: Pool, places: np.ndarray, size: int | None, conditional: bool, maps: str = "none") -> None:
-        self.pool, self.places = pool, places
+    def __init__(
+        self,
+        pool: Pool,
+        places: np.ndarray,
+        size: int | None,
+        conditional: bool,
+        maps: str = "none",
+        tags: np.ndarray | None = None,
+    ) -> None:
+        self.pool, self.places, self.size, self.tags = pool, places, size, tags
         self.labels: np.ndarray | None = None if pool.facts.labels is None else pool.facts.labels[places]
-        self._size, self._conditional = size, conditional
+        self._conditional = conditional
         self._map, self._computed = pool.maps.get(maps), COMPUTED.get(maps)
         self._label_tensor = None if self.labels is None else torch.from_numpy(self.labels)
 
@@ -57,14 +69,18 @@ class Rows:
         return self.pool.read(self.places[index])
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
-        """Images as bytes ``[B, C, H, W]``, the middle window; points as floats ``[B, D]``."""
-        return self._middle(self.packed(index))
+        """Images as bytes ``[B, C, H, W]``, the middle window; points and tags as floats ``[B, D]``."""
+        return self._middle(self.packed(index)) if self.tags is None else self._tagged(index)
+
+    def _tagged(self, index: np.ndarray) -> np.ndarray:
+        assert self.tags is not None
+        return self.tags[self.places[index]].astype(np.float32)
 
     def _middle(self, rows: np.ndarray) -> np.ndarray:
-        if self._size is None:
+        if self.size is None:
             return rows
-        margin = (rows.shape[-1] - self._size) // 2
-        return rows[..., margin : margin + self._size, margin : margin + self._size]
+        margin = (rows.shape[-1] - self.size) // 2
+        return rows[..., margin : margin + self.size, margin : margin + self.size]
 
     def planes(self, index: np.ndarray) -> np.ndarray:
         """Rows as they lie in the pool and, behind their channels, those of their maps: what is cropped and flipped."""
@@ -74,6 +90,8 @@ class Rows:
     def seen(self, planes: np.ndarray, index: np.ndarray) -> tuple[Tensor, Condition]:
         """Planes of these rows, after any crop and flip, as models see them."""
         x, image = as_floats(planes), None
+        if self.tags is not None:
+            return torch.from_numpy(self._tagged(index)), Condition(image=x)
         if self._map is not None:
             x, image = (part.contiguous() for part in x.tensor_split([self.pool.shape[0]], dim=1))
         elif self._computed is not None:
@@ -183,11 +201,10 @@ class Dataset:
             raise RequestError(f"{self.config.source} has no rows '{where}'{nearest(where, known)}")
         if not len(places):
             raise RequestError(f"{self.config.source} has no training rows '{where}'")
-        size = self.space.shape[1] if self.space.is_image else None
-        return Rows(self.pool, places, size, self.space.classes > 0, self.config.maps)
+        return Rows(self.pool, places, self.train.size, self.space.classes > 0, self.config.maps, self.train.tags)
 
     def asks(self, space: Space, observes: Observes | None = None) -> Asks | None:
-        """What samples with these ids are to be drawn for, where that cannot be made up: held-out rows' maps.
+        """What samples with these ids are drawn for, where that cannot be made up: maps or pictures of held-out rows.
 
         Arguments:
             space: of the model that is sampled.
@@ -195,15 +212,19 @@ class Dataset:
 
         Returns:
             ids ``[B]`` to the conditions of held-out rows (training rows where none is held out), in an order of no
-            meaning and over again; None where the model draws from no maps.
+            meaning and over again; None where the model draws from neither.
 
         Raises:
-            RequestError: the model draws from other maps than these data have.
+            RequestError: the model draws from other maps, or from pictures of another size, than these data have.
         """
-        if not space.maps:
+        if not space.drawn_from:
             return None
+        pictures = self.space.picture or self.space.shape
         maps = self.space.maps if observes is None else space.maps
-        if maps != space.maps or self.space.shape[1:] != space.shape[1:]:
+        if space.picture and pictures != space.picture:
+            wanted, have = ("x".join(map(str, shape)) for shape in (space.picture, pictures))
+            raise RequestError(f"the model draws from pictures of {wanted}; those of {self.config.source} are {have}")
+        if not space.picture and (maps != space.maps or self.space.shape[1:] != space.shape[1:]):
             have = f"maps of {maps} channels" if maps else "no maps"
             raise RequestError(
                 f"the model draws from maps of {space.maps} channels at {space.shape[1]}x{space.shape[2]}; "
@@ -214,6 +235,8 @@ class Dataset:
 
         def asked(ids: Tensor) -> Condition:
             x, condition = rows.take(order[ids.cpu().numpy() % len(rows)])
+            if space.picture:
+                return Condition(image=condition.image if self.space.picture else x)
             if observes is not None:
                 condition = replace(condition, image=observes.observe(x, KeyedNoise(0, ids.cpu(), "observe")))
             return condition if space.classes else replace(condition, label=None)
@@ -240,19 +263,22 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     if facts.main and facts.domains is not None:
         main = facts.domains == facts.domain_names.index(facts.main)
     size = resolved.size if len(pool.shape) == 3 and resolved.size != "auto" else None
-    sides = (np.flatnonzero(main & side) for side in (~held, held))
-    train, held_out = (Rows(pool, places, size, conditional, resolved.maps) for places in sides)
-    depth = None if size is None else 2 if resolved.binarize == "once" else 256
+    sides = tuple(np.flatnonzero(main & side) for side in (~held, held))
+    tags, resolved = _decide_tags(pool, resolved, sides[0])
+    train, held_out = (Rows(pool, places, size, conditional, resolved.maps, tags) for places in sides)
+    shape = pool.shape if size is None else (pool.shape[0], size, size)
     space = Space(
-        shape=pool.shape if size is None else (pool.shape[0], size, size),
-        depth=depth,
+        shape=shape if tags is None else tags.shape[1:],
+        depth=None if size is None or tags is not None else 2 if resolved.binarize == "once" else 256,
         classes=len(facts.classes) if conditional else 0,
         count=len(train),
         maps=map_channels(resolved.maps, pool, resolved.source),
+        picture=() if tags is None else shape,
     )
     key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.condition}/{resolved.held_out}"
-    key += f"/{resolved.maps}" if space.maps else ""
+    key += f"/{resolved.maps}" if space.maps else "" if tags is None else f"/{resolved.tags}"
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
+    label_note += "" if tags is None else f", tags: {_listed(resolved.tags)}"
     map_note = (f"maps: {resolved.maps}, {space.maps} channel{'s' * (space.maps > 1)}",) * bool(space.maps)
     rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
     return Dataset(
@@ -275,8 +301,26 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
         raise RequestError(
             f"{config.source} has no labels: a subfolder a class gives them, two or more; or use data.condition=none"
         )
+    if config.condition == "picture":
+        return False, config
     wanted = {"label": True, "none": False, "auto": bool(facts.classes) and not facts.modes}[config.condition]
     return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
+
+
+def _decide_tags(pool: Pool, config: DataConfig, train: np.ndarray) -> tuple[np.ndarray | None, DataConfig]:
+    """All rows' tags where rows are tags, and the configuration that names them."""
+    if config.condition != "picture":
+        return None, config
+    if config.maps != "none":
+        raise RequestError("with data.condition=picture rows are conditioned on their pictures; leave data.maps out")
+    names, tags = read_tags(pool, train, config.tags, config.source)
+    return tags, config.model_copy(update={"tags": names})
+
+
+def _listed(names: Sequence[str] | int) -> str:
+    """The first names, and how many there are."""
+    assert not isinstance(names, int)
+    return f"{shown(', '.join(names[:5]))}{' …' if len(names) > 5 else ''} ({len(names)})"
 
 
 def _sides(pool: Pool, config: DataConfig) -> tuple[np.ndarray, str]:

@@ -78,7 +78,7 @@ class Feed:
         if any(draw.vary for draw in (draws or {}).values()):
             raise RequestError(f"{dataset.config.source} has no factors that could vary one at a time")
         config = dataset.config
-        self._augments = dataset.space.is_image and (config.flip or config.turn or config.crop == "random")
+        self._augments = len(dataset.pool.shape) == 3 and (config.flip or config.turn or config.crop == "random")
 
     def batch(self, first: int, count: int) -> Batch:
         """The rows at places ``first`` to ``first + count - 1`` of the stream of images seen."""
@@ -100,7 +100,7 @@ class Feed:
 
     def _augmented(self, rows: Rows, places: np.ndarray, ids: torch.Tensor, name: str) -> np.ndarray:
         """Rows and their maps as bytes under this batch's crops, flips and turns, each keyed by the row's id."""
-        config, size = self.dataset.config, self.space.shape[-1]
+        config, size = self.dataset.config, (self.space.picture or self.space.shape)[-1]
         noise = KeyedNoise(self._seed, ids, f"augment/{name}")
         images = rows.planes(places)
         margin = images.shape[-1] - size

@@ -19,14 +19,14 @@ class Asked:
         to: of arithmetic, c; of interpolation, the ends; of tools on pictures, second ones:
             rows as in ``4,5``, or files.
         start: of interpolation, the beginnings.
-        count: picks, strips, walks or images, where they are not named, features, or results a picture; None for 8,
-            6 features, and 4 results.
+        count: picks, strips, walks, images or rows to tag, where they are not named, features, or results a picture;
+            None for 8, 6 features, and 4 results.
         steps: images a strip, or frames from stop to stop.
         path: of interpolation, ``spherical`` or ``linear``.
         box: x0,y0,x1,y1 in pixels: what filters are to leave out; what inpainting draws anew.
         share: of filters, how much of those that draw the box is dropped.
         seed: of the samples; of features, of the weights of the random network; of tools on pictures, of all noise.
-        settings: of tools on pictures, ``key=value`` each.
+        settings: of tools on pictures and of ``tag``, ``key=value`` each.
         images: files of pictures.
         rows: held-out rows, by number, where there are no files; the first few where None.
         mask: a file, white where it is to be drawn anew.

@@ -19,6 +19,7 @@ from reverie.edit.asked import Asked
 from reverie.edit.latents import decoder
 from reverie.edit.model_tools import SHEETS
 from reverie.edit.sheet import Sheet
+from reverie.edit.tagging import write_tags
 from reverie.edit.task import Classify, Task, denoiser, find_tool, tools
 from reverie.edit.walk import KINDS, save_animation, walk
 from reverie.training.build import load
@@ -41,7 +42,7 @@ def draw(
 
     Arguments:
         run: a run folder.
-        tool: ``walk``, a name in ``SHEETS``, or a file of ``edit/pictures/``.
+        tool: ``walk``, ``tag``, a name in ``SHEETS``, or a file of ``edit/pictures/``.
         asked: what is asked of the tool; the defaults where None.
         out: the file; named after the tool where None.
         device: where to compute.
@@ -55,21 +56,20 @@ def draw(
         RequestError: the model has not what the tool looks at, or what is asked for does not fit together.
         ReverieError: guidance blows up; the message names the setting and the step.
     """
-    known = (*SHEETS, "walk", *tools())
+    known = (*SHEETS, "walk", "tag", *tools())
     if tool not in known:
         raise RequestError(f"no tool '{tool}'{nearest(tool, known)}")
     asked = asked or Asked()
     model = load(run, device)
+    if tool == "tag":
+        return write_tags(Run.open(run), model, asked, _file(tool, out, (".png",)), say)
     if tool in tools():
         denoiser(model)
     elif tool != "features":
         decoder(model)
     if not model.space.is_image:
         raise RequestError("edit draws images; this model's rows are points")
-    out = out or Path(f"{tool}.{'gif' if tool == 'walk' else 'png'}")
-    kinds = KINDS if tool == "walk" else (".png",)
-    if out.suffix.lower() not in kinds:
-        raise RequestError(f"{out.name}: {tool} writes a {' or a '.join(kinds)} file")
+    out = _file(tool, out, KINDS if tool == "walk" else (".png",))
     if tool not in tools() and asked.settings:
         raise RequestError(f"{tool} takes options only, no '{asked.settings[0]}'")
     scale = max(1, 64 // max(model.space.shape[1:]) + 1)  # how many pixels wide a pixel is shown
@@ -82,6 +82,14 @@ def draw(
     else:
         sheet = pictured(opened, model, tool, asked, device, classify, say)
     save_grid(sheet.x, out, sheet.columns, scale)
+    return out
+
+
+def _file(tool: str, out: Path | None, kinds: tuple[str, ...]) -> Path:
+    """The file that a tool writes: the one named, which must be of its kinds, or one named after the tool."""
+    out = out or Path(f"{tool}{'.gif' if '.gif' in kinds else '.png'}")
+    if out.suffix.lower() not in kinds:
+        raise RequestError(f"{out.name}: {tool} writes a {' or a '.join(kinds)} file")
     return out
 
 

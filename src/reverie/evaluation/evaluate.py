@@ -126,7 +126,7 @@ def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:
 def _data(run: Run, model: Model, data: str | None, say: Callable[[str], None]) -> Dataset:
     config = dict(run.recipe.data)
     if data is not None:
-        config |= {"source": data, "condition": "none"}
+        config |= {"source": data, "condition": "picture" if model.space.picture else "none"}
     dataset = open_data(DataConfig.read(config, "data"))
     if data is not None and model.space.classes and dataset.classes:
         dataset = open_data(DataConfig.read({**config, "condition": "label"}, "data"))

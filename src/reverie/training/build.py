@@ -102,7 +102,8 @@ def read_model_header(file: Path) -> tuple[Recipe, Space, tuple[str, ...]]:
     try:
         with safe_open(file, framework="pt") as tensors:
             header = json.loads((tensors.metadata() or {})["reverie"])
-        space = Space(**{**header["space"], "shape": tuple(header["space"]["shape"])})
+        space = header["space"]
+        space = Space(**{**space, "shape": tuple(space["shape"]), "picture": tuple(space.get("picture", ()))})
         return Recipe.read(header["recipe"], ""), space, tuple(header["classes"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReverieError(f"{file} is damaged, or no model of Reverie ({error})") from None

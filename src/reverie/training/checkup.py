@@ -69,7 +69,7 @@ def _signs(model: Model, dataset: Dataset, samples: Tensor, labels: Tensor | Non
         # So few rows differ by chance, of points by as much as their nats are: only what is beyond that counts.
         signs["likelihood gap"] = float(gap / unseen.mean().abs().clamp(min=1e-9)) if gap > 4 * error else 0.0
     criticises = model.view(Criticises)
-    if criticises is not None and not model.space.classes and not model.space.maps:
+    if criticises is not None and not model.space.classes and not model.space.drawn_from:
         scores = [
             float(criticises.score(rows.take(i)[0].to(device)).mean()) for rows, i in _both(dataset, places, order)
         ]

@@ -43,7 +43,7 @@ def write_grid(
     """
     columns, labels = layout(model.space.classes, count)
     scale = max(1, 64 // max(model.space.shape[1:]) + 1) if model.space.is_image else 1
-    if asks is not None:
+    if asks is not None and model.space.is_image:
         x, labels = sample(model, count, seed, condition=asks)
         maps = asks(torch.arange(count)).image
         assert maps is not None
@@ -52,7 +52,7 @@ def write_grid(
         x = sample(model, count if labels is None else len(labels), seed, labels=labels).x
         save_grid(x, file, columns, scale)
     else:
-        x = sample(model, 4096, seed).x
+        x = sample(model, 4096 if asks is None else count, seed, condition=asks).x  # pictures cost more than noise
         labels = None
         save_density(x, file)
     return x, labels

@@ -120,7 +120,8 @@ class Loop:
         if config.average.half_life == 0 or self.average.updates == 0:
             yield
             return
-        asks = (lambda ids: self.feed.batch(int(ids[0]), len(ids)).condition) if self.model.space.maps else None
+        given = bool(self.model.space.drawn_from)
+        asks = (lambda ids: self.feed.batch(int(ids[0]), len(ids)).condition) if given else None
         with self.average.in_place(), fresh_statistics(self.model, self.micro, config.seed, config.precision, asks):
             yield
 
