@@ -9,6 +9,7 @@ missing, empty modules of that name stand in for it.
 from __future__ import annotations
 
 import importlib.util
+import contextlib
 import multiprocessing
 import sys
 import time
@@ -143,10 +144,11 @@ def serve(pipe: Any, build: Callable[..., Any], arguments: tuple[Any, ...], fold
     torch.set_num_threads(threads)
     about, work = build(*arguments)
     pipe.send(about)
-    while pipe.recv():
-        start = time.perf_counter()
-        work()
-        pipe.send(time.perf_counter() - start)
+    with contextlib.suppress(EOFError):  # who asked is done
+        while pipe.recv():
+            start = time.perf_counter()
+            work()
+            pipe.send(time.perf_counter() - start)
 
 
 def parameters(net: nn.Module) -> float:
