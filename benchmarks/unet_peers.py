@@ -8,8 +8,8 @@ missing, empty modules of that name stand in for it.
 
 from __future__ import annotations
 
-import importlib.util
 import contextlib
+import importlib.util
 import multiprocessing
 import sys
 import time
