@@ -70,6 +70,16 @@ def test_r3gan_losses_written_out() -> None:
     assert torch.allclose(loss, torch.log1p(torch.exp(-(fake - real))).mean())
 
 
+def test_lazy_penalties_weigh_as_much_over_their_rounds() -> None:
+    batch = rows(4)
+    model, lazy = gan(penalties={"r1": 1.0}), gan(penalties={"r1": 1.0}, penalty_every=4)
+    terms = model.discriminator_loss(turn(batch)).terms
+    for number, factor in ((0, 4), (1, 0), (3, 0), (4, 4)):
+        found = lazy.discriminator_loss(turn(batch)._replace(progress=Progress(round=number))).terms
+        assert torch.allclose(found["adversarial"], terms["adversarial"])
+        assert torch.allclose(found.get("r1", torch.tensor(0.0)), factor * terms["r1"])
+
+
 @pytest.mark.parametrize("objective", ["non-saturating", "relativistic"])
 def test_shared_fakes_give_the_generator_the_same_gradient(objective: str) -> None:
     model, batch = gan(objective=objective), rows(4)

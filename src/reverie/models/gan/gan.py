@@ -97,6 +97,7 @@ class Config(core.ModelConfig):
         latent: the length of z, standard normal.
         objective: a name from ``maths/adversarial.py``.
         penalties: names from ``maths/penalties.py`` and their weights, gamma or lambda.
+        penalty_every: rounds between two that take the penalties, which then weigh as many times as much (StyleGAN2).
         smoothing: the share of real rows that D is told are not real (one-sided label smoothing).
         clip: the greatest size of D's weights, which are cut to it after each of its steps; None leaves them.
         input_noise: the standard deviation of normal noise on all that D sees, falling to 0 over the training.
@@ -118,6 +119,7 @@ class Config(core.ModelConfig):
     latent: int = Field(100, ge=1)
     objective: str = "non-saturating"
     penalties: dict[str, float] = Field({})
+    penalty_every: int = Field(1, ge=1)
     smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     clip: float | None = Field(None, gt=0.0)
     input_noise: float = Field(0.0, ge=0.0)
@@ -237,19 +239,20 @@ class GAN(core.Model):
         batch = turn.batch
         x = self._seen(batch.x, turn, "real")
         y = self._seen(self._shared_fakes(turn).detach(), turn, "fake")
-        sloped = dict.fromkeys(penalty.at for penalty in self.penalties.values())
+        due = self.penalties if turn.progress.round % self.config.penalty_every == 0 else {}
+        sloped = dict.fromkeys(penalty.at for penalty in due.values())
         places = dict.fromkeys(["real", "fake", *sloped])
         points = {str(at): penalties.PLACES[at](x, y, turn.noise) for at in places}
         logits, slopes = judged(self.discriminator, points, sloped, batch.condition)
         real, fake = logits["real"], logits["fake"]
         terms = {"adversarial": self.objective.discriminator(*self._told(real, fake, turn)).mean()}
-        for name, penalty in self.penalties.items():
-            terms[name] = self.config.penalties[name] * penalty.measure(slopes[penalty.at]).mean()
+        for name, penalty in due.items():
+            weight = self.config.penalty_every * self.config.penalties[name]
+            terms[name] = weight * penalty.measure(slopes[penalty.at]).mean()
         if self.config.history:
             terms["history"] = self.config.history * self._history("discriminator").distance()
         figures = {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()}
-        if self.config.augment:
-            figures["augmentation"] = self.augmentation
+        figures |= {"augmentation": self.augmentation} if self.config.augment else {}
         return Loss(terms, figures, {"rows": real.new_tensor(len(x))})
 
     def generator_loss(self, turn: Turn) -> Loss:
