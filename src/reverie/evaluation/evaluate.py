@@ -152,7 +152,7 @@ def _report(subject: Subject, answers: list[Answer], failed: dict[str, str]) -> 
         "summary": recipe.summary,
         "samples": subject.count,
         "seed": subject.seed,
-        "space": {**asdict(subject.model.space), "shape": list(subject.model.space.shape)},
+        "space": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(subject.model.space).items()},
         "data": {
             "source": dataset.config.source,
             "hash": dataset.hash,
