@@ -95,7 +95,8 @@ class Loop:
         Raises:
             ReverieError: a loss or a gradient is not finite; weights are then as before the turn.
         """
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         seen: dict[str, Tensor] = {}
         rows = self.config.batch
         batches: dict[tuple[int, int], Batch] = {}
