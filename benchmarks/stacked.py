@@ -5,8 +5,8 @@
 
 Modes are counted on 25,600 samples by the judge, a channel at a time; the divergence is from the data's own shares of
 modes; the row ``real`` is of 25,600 stacks of MNIST's test digits. After each part of the training the samples are
-judged, so the table has its curve over images and hours of one core. Writes ``benchmarks/results/stacked.json`` and grids
-in ``docs/pictures``.
+judged, so the table has its curve over images and hours of one core. Writes ``benchmarks/results/stacked.json`` and a
+grid a row in ``docs/pictures``.
 """
 
 from __future__ import annotations
