@@ -47,7 +47,7 @@ def sample(
             places 0 to ``count - 1`` (``Dataset.asks`` gives that of held-out rows).
         how: the model's own ``Sampling``; None for the recipe's.
         batch: rows computed at once; changes memory and speed only.
-        precision: of the networks; ``auto`` is bf16 where that is faster.
+        precision: of the networks; ``auto`` is bf16 for images where that is faster.
         on_batch: called with the number of samples done so far.
 
     Raises:
@@ -96,7 +96,7 @@ def stream(
             if every_label is not None:
                 asked = replace(asked, label=every_label[start : start + batch])
             # no_grad, not inference_mode: a sampler may turn gradients on again (Langevin, guidance).
-            with torch.no_grad(), autocast(device, precision):
+            with torch.no_grad(), autocast(device, precision, model.space):
                 x = model.sample(KeyedNoise(seed, ids, "sample"), asked.to(device), how)
             yield Samples(x.float().cpu() if x.is_floating_point() else x.cpu(), asked.label)
             if on_batch:

@@ -58,7 +58,7 @@ def fresh_statistics(
             norm.momentum = None  # the plain mean over batches
         for k in range(BATCHES):
             ids = torch.arange(k * rows, (k + 1) * rows, device=device)
-            with torch.no_grad(), autocast(device, precision):
+            with torch.no_grad(), autocast(device, precision, model.space):
                 condition = None if asks is None else asks(ids).to(device)
                 model.sample(KeyedNoise(seed, ids, "batch norm"), condition)
         for norm, before in norms.items():

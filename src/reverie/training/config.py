@@ -53,7 +53,7 @@ class TrainConfig(Strict):
         steps: rounds to play in all.
         time: seconds to spend in rounds, over all resumes, or text such as ``10m``.
         average: the average of weights.
-        precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 where the processor is faster in it.
+        precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 for images where the processor is faster in it.
         channels_last: memory order of images and convolutions; ``auto`` is on.
         compile: ``torch.compile`` for players that allow it; ``auto`` is off.
         seed: of everything random.

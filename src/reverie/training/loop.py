@@ -143,7 +143,7 @@ class Loop:
             # Dropout draws from the global generator: a key in place of its state makes resume exact.
             seed_generators(self.device, zlib.crc32(f"{config.seed}/{player.name}/{first}".encode()))
             noise = KeyedNoise(config.seed, batch.ids, f"train/{player.name}")
-            with autocast(self.device, config.precision):
+            with autocast(self.device, config.precision, self.model.space):
                 loss = player.loss(Turn(batch, noise, self.progress, k))
             check_terms(loss.terms, player.name, self.progress.round)
             total = torch.stack([term.float() for term in loss.terms.values()]).sum()
