@@ -1,6 +1,6 @@
 """What a critic's loss says: W1 between distributions whose distance is known, and along a training of digits.
 
-    python benchmarks/critic_distance.py known       # some three minutes
+    python benchmarks/critic_distance.py known       # some six minutes
     python benchmarks/critic_distance.py training    # some eight minutes
 
 ``known`` trains critics to the end between two fixed distributions: with the two-sided penalty, whose difference of
@@ -35,7 +35,7 @@ from reverie.nn.discriminator import dcgan, mlp
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PICTURE = ROOT / "benchmarks/results/critic_distance.json", ROOT / "docs/pictures/critic_distance.png"
 RUN = ROOT / "runs" / "critic-distance"
-STEPS, BATCH, WEIGHT, CLIP = 3_000, 512, 10.0, 0.01
+STEPS, BATCH, WEIGHT, CLIP = 6_000, 512, 10.0, 0.01
 Pairs = Iterator[tuple[Tensor, Tensor]]
 
 

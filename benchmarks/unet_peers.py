@@ -81,13 +81,18 @@ def azula() -> Peer:
     return Peer(net, lambda net, x, t: net(x, t), draw)
 
 
-def denoising_diffusion_pytorch() -> Peer:
+def without_torchvision() -> None:
+    """Lets denoising-diffusion-pytorch load where torchvision is missing."""
     if importlib.util.find_spec("torchvision") is None:
         stub = ModuleType("torchvision")
         for part in ("transforms", "utils", "datasets"):
             setattr(stub, part, ModuleType(f"torchvision.{part}"))
             sys.modules[f"torchvision.{part}"] = getattr(stub, part)
         sys.modules["torchvision"] = stub
+
+
+def denoising_diffusion_pytorch() -> Peer:
+    without_torchvision()
     from denoising_diffusion_pytorch.denoising_diffusion_pytorch import GaussianDiffusion, Unet
 
     torch.manual_seed(0)
