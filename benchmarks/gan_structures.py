@@ -27,6 +27,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Encodes
 from reverie.core.images import save_grid
 from reverie.core.model import Model
+from reverie.core.run import Run
 from reverie.data import DataConfig, open_data
 from reverie.data.dataset import Rows
 
@@ -121,7 +122,7 @@ def bigan(time: str) -> dict[str, Any]:
 
 def _rounds(out: Path) -> int:
     """How many batches the BiGAN saw: the autoencoder sees as many."""
-    done = [event for event in reverie.Run.open(out).journal() if event.get("event") == "done"]
+    done = [event for event in Run.open(out).journal() if event.get("event") == "done"]
     return int(done[-1]["images"]) // 32
 
 
