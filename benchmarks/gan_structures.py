@@ -80,8 +80,8 @@ def infogan(time: str, seeds: list[int]) -> dict[str, Any]:
 
 
 def _codes(model: Model, seed: int) -> None:
-    """Two grids: a row each categorical code, columns along one continuous code from -1.5 to 1.5."""
-    z = torch.randn(1, 62, generator=torch.Generator().manual_seed(0)).expand(100, -1)
+    """A row each categorical code; columns of ten z, and in two more grids along a continuous code from -1.5 to 1.5."""
+    z = torch.randn(1, model.config.latent, generator=torch.Generator().manual_seed(0)).expand(100, -1)
     category = torch.arange(10).repeat_interleave(10)[:, None]
     for which in range(2):
         continuous = torch.zeros(100, 2)
@@ -89,6 +89,9 @@ def _codes(model: Model, seed: int) -> None:
         with torch.no_grad():
             x = model.decode((z, category, continuous))
         save_grid(x, RUNS / f"infogan-{seed}-code-{which}.png", 10, 2)
+    many = torch.randn(10, model.config.latent, generator=torch.Generator().manual_seed(1)).repeat(10, 1)
+    with torch.no_grad():
+        save_grid(model.decode((many, category, torch.zeros(100, 2))), RUNS / f"infogan-{seed}.png", 10, 2)
 
 
 def ssgan(time: str) -> dict[str, Any]:

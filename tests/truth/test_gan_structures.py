@@ -63,9 +63,10 @@ def test_acgan_names_real_and_generated_rows() -> None:
 
 
 def test_infogan_reads_its_codes() -> None:
-    """-log Q of each categorical code and the normal density of each continuous one, to be minimised by all three."""
+    """-log Q of each categorical code and the normal density of each continuous one, to be minimised by G and Q."""
     torch.manual_seed(0)
-    config = infogan.Config(latent=5, categories=(3, 2), continuous=2, information=0.7, **PAIR)
+    weights = {"information": 0.7, "continuous_information": 0.2}
+    config = infogan.Config(latent=5, categories=(3, 2), continuous=2, **weights, **PAIR)
     model = infogan.InfoGAN(config, SPACE, {})
     t = turn()
     z, (one, two, c) = model._draw(t.noise)
@@ -76,11 +77,12 @@ def test_infogan_reads_its_codes() -> None:
     read = model.codes(model.discriminator.features(model.generator(z, None)))
     q = [F.log_softmax(read[:, :3], 1), F.log_softmax(read[:, 3:5], 1)]
     categories = -sum(log[torch.arange(6), code].mean() for log, code in zip(q, (one, two), strict=True))
-    normal = torch.distributions.Normal(read[:, 5:7], read[:, 7:9].exp())
+    normal = torch.distributions.Normal(read[:, 5:7], 1.0)
     continuous = -normal.log_prob(c).sum(1).mean()
-    for loss in (model.discriminator_loss(t), model.generator_loss(t)):
-        assert torch.allclose(loss.terms["categories"], 0.7 * categories, rtol=1e-5)
-        assert torch.allclose(loss.terms["continuous"], 0.7 * continuous, rtol=1e-5)
+    terms = model.generator_loss(t).terms
+    assert torch.allclose(terms["categories"], 0.7 * categories, rtol=1e-5)
+    assert torch.allclose(terms["continuous"], 0.2 * continuous, rtol=1e-5)
+    assert set(model.discriminator_loss(t).terms) == {"adversarial"}
     names = {player.name: {id(m) for m in player.modules} for player in model.players()}
     assert id(model.codes) in names["generator"]
     codes = model.encode(t.batch.x)

@@ -3,8 +3,10 @@ r"""InfoGAN: a part of the latent, the codes c, must be readable from what is ge
 .. math:: \min_{G, Q} \max_D V(D, G) - \lambda L_I(G, Q), \qquad L_I = E_{c, x \sim G(z, c)} \log Q(c | x) + H(c)
     \le I(c; G(z, c))
 
-Q is one more head on D's features: a softmax for each categorical code, and a normal of learnt mean and deviation for
-each continuous one, which is uniform on [-1, 1]. H(c) is constant and left out.
+Q is one more head on D's features: a softmax for each categorical code, and a normal of learnt mean for each continuous
+one, which is uniform on [-1, 1]. The normal's deviation is 1, as in the authors' program for such codes: a learnt one
+falls, since a code can be written into an image almost without error, until that term outweighs all others. H(c) is
+constant and left out.
 
 References:
     | InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial Nets
@@ -45,7 +47,8 @@ class Config(core.ModelConfig):
         latent: the length of z, standard normal: what the codes do not tell.
         categories: the values of each categorical code.
         continuous: how many continuous codes there are.
-        information: lambda.
+        information: lambda, of categorical codes.
+        continuous_information: lambda of continuous codes; smaller, so that it is on the scale of the game (Section 6).
         objective: a name from ``maths/adversarial.py``.
         generator: the network of G; it sees z and the codes as one vector.
         discriminator: the network of D, whose features Q reads too.
@@ -57,6 +60,7 @@ class Config(core.ModelConfig):
     categories: tuple[int, ...] = (10,)
     continuous: int = Field(2, ge=0)
     information: float = Field(1.0, ge=0.0)
+    continuous_information: float = Field(0.1, ge=0.0)
     objective: str = "non-saturating"
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
@@ -91,7 +95,7 @@ class InfoGAN(core.Model):
         self.codes = nn.Sequential(
             nn.Linear(discriminator.feature_count, HIDDEN),
             nn.LeakyReLU(0.1),
-            nn.Linear(HIDDEN, sum(config.categories) + 2 * config.continuous),
+            nn.Linear(HIDDEN, sum(config.categories) + config.continuous),
         )
 
     def players(self) -> Sequence[Player]:
@@ -115,13 +119,15 @@ class InfoGAN(core.Model):
         return (self.generator,)
 
     def discriminator_loss(self, turn: Turn) -> Loss:
-        """The game, and Equation 5: D's features must let Q read the codes too."""
+        """The game alone, as in Equation 6.
+
+        Were D's features trained to read the codes too, as in the authors' program, G could write these into marks that
+        mean nothing to the game; so Q has to do with what tells digits.
+        """
         with torch.no_grad():
-            z, codes = self._draw(turn.noise)
-            fakes = self.generator(z, None)
-        features = self.discriminator.features(fakes)
-        real, fake = self.discriminator(turn.batch.x), self.discriminator.head(features, None)
-        terms = {"adversarial": self.objective.discriminator(real, fake).mean(), **self._information(features, codes)}
+            fakes = self.generator(self._draw(turn.noise)[0], None)
+        real, fake = self.discriminator(turn.batch.x), self.discriminator(fakes)
+        terms = {"adversarial": self.objective.discriminator(real, fake).mean()}
         figures = {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()}
         return Loss(terms, figures)
 
@@ -158,16 +164,14 @@ class InfoGAN(core.Model):
         config = self.config
         with torch.autocast(features.device.type, enabled=False):
             read = self.codes(features.float())
-        logits = read.split([*config.categories, 2 * config.continuous], dim=1)
+        logits = read.split([*config.categories, config.continuous], dim=1)
         terms = {}
         if config.categories:
             each = [F.cross_entropy(q, c) for q, c in zip(logits[:-1], codes, strict=False)]
             terms["categories"] = config.information * torch.stack(each).sum()
         if config.continuous:
-            mean, log_sigma = logits[-1].chunk(2, dim=1)
-            log_sigma = log_sigma.clamp(-4.0, 4.0)  # a code read without error would make the term unbounded
-            nats = 0.5 * ((codes[-1] - mean) / log_sigma.exp()).square() + log_sigma + 0.5 * math.log(2.0 * math.pi)
-            terms["continuous"] = config.information * nats.sum(1).mean()
+            nats = 0.5 * (codes[-1] - logits[-1]).square() + 0.5 * math.log(2.0 * math.pi)
+            terms["continuous"] = config.continuous_information * nats.sum(1).mean()
         return terms
 
     @property
@@ -182,10 +186,10 @@ class InfoGAN(core.Model):
         config = self.config
         with torch.no_grad():
             read = self.codes(self.discriminator.features(x).float())
-        *logits, rest = read.split([*config.categories, 2 * config.continuous], dim=1)
+        *logits, means = read.split([*config.categories, config.continuous], dim=1)
         codes = [q.argmax(1, keepdim=True) for q in logits]
         z = x.new_zeros(len(x), config.latent)
-        return (z, *codes, rest.chunk(2, dim=1)[0]) if config.continuous else (z, *codes)
+        return (z, *codes, means) if config.continuous else (z, *codes)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
         return self.generator(self._joined(z), None)
