@@ -5,8 +5,8 @@
 All play with the same networks, batches, rates and schedule; only the game differs. The plain GAN is also run with the
 minimax loss at a constant rate (``gan-minimax``), and as Metz et al. set it up to show that it collapses
 (``gan-as-in-metz``: Unrolled Generative Adversarial Networks, Appendix A). A sample is good within three sigma of a
-mode. Writes ``benchmarks/results/mixtures.json`` and ``docs/pictures/mixtures-ring.png`` and ``-grid.png``, the films of
-the density over time; trainings are kept in runs/mixtures.
+mode. Writes ``benchmarks/results/mixtures.json`` and films of the density over time to docs/pictures; trainings
+are kept in runs/mixtures.
 """
 
 from __future__ import annotations

@@ -9,13 +9,17 @@ import torch
 from torch import nn
 
 from reverie.core.batch import Batch, Condition
+from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
+from reverie.core.sampling import sample
 from reverie.core.space import Space
 from reverie.maths.paths import Straight, per_row
 from reverie.maths.posteriors import GaussianData
 from reverie.models.diffusion.flow_matching import Config, FlowMatching, Likelihood, Sampling
+from reverie.samplers.euler import Euler
 from reverie.samplers.likelihood import basis, log_likelihood, signs, with_divergence
+from reverie.training.build import create
 
 MEAN = torch.tensor([0.3, -0.2], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.2], [0.2, 0.3]], dtype=torch.float64)
@@ -145,3 +149,27 @@ def test_encode_and_decode_are_inverse_up_to_the_steps():
     assert (model.decode((z,)) - x).abs().max() < 5e-3
     whitened = torch.linalg.solve(torch.linalg.cholesky(COVARIANCE), (x - MEAN).T).T
     torch.testing.assert_close(z.norm(dim=1), whitened.norm(dim=1), rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("network", ["unet", "dit"])
+def test_other_sizes_are_drawn_from_noise_of_that_size(network):
+    """An untrained network answers 0: the flow stands still, and samples are their noise."""
+    model = create("flow-matching", Space((1, 16, 16), depth=256), changes={"model.network": network})
+    how = model.config.sampling.model_copy(update={"size": 24, "steps": 2, "solver": Euler()})
+    x = sample(model, 3, 5, how=how, batch=2, precision="fp32").x
+    assert torch.equal(x, KeyedNoise(5, torch.arange(3), "sample").normal(1, 24, 24).clamp(-1, 1))
+
+
+def test_what_has_its_size_from_elsewhere_takes_no_other():
+    points = create("flow-matching", Space((2,)))
+    with pytest.raises(RequestError, match="this model draws points"):
+        sample(points, 1, how=points.config.sampling.model_copy(update={"size": 24}))
+    with pytest.raises(RequestError, match="draws from maps"):
+        Space((1, 16, 16), maps=3).at(24)
+
+
+def test_maps_are_refused_by_what_would_not_look_at_them():
+    for recipe in ("dcgan", "vae"):
+        with pytest.raises(RequestError, match=r"has no place for data\.maps"):
+            create(recipe, Space((1, 16, 16), depth=256, maps=1))
+    create("flow-matching", Space((1, 16, 16), maps=1))

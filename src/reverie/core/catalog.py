@@ -198,10 +198,15 @@ def network(role: str, choice: Choice, space: Space, auto: Choice, **sizes: Any)
 
     Arguments are those of ``resolve_network``; ``sizes`` are the role's own (``inputs``, ``outputs``, ``latent``),
     fixed for each role and listed in the docstring of its folder.
+
+    Raises:
+        RequestError: rows come with maps, and the network would not look at them.
     """
     chosen = resolve_network(role, choice, space, auto)
     module = _network_module(role, chosen.name)
     config = module.Config(**chosen.options)
+    if space.maps and "condition" not in type(config).model_fields:
+        raise RequestError(f"the {role} {chosen.name} has no place for data.maps; the denoisers unet and dit have")
     built: nn.Module = module.Network(config, space, **sizes)
     return built
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from reverie.core.errors import RequestError
+
 
 @dataclass(frozen=True)
 class Space:
@@ -42,6 +44,19 @@ class Space:
     def is_image(self) -> bool:
         """Whether rows are images ``(C, H, W)`` rather than points ``(D,)``."""
         return len(self.shape) == 3
+
+    def at(self, side: int | None) -> tuple[int, ...]:
+        """The shape of a sample whose height and width are ``side``; that of a row where it is None.
+
+        Raises:
+            RequestError: rows are points, or come with maps, whose size is theirs.
+        """
+        if side is None:
+            return self.shape
+        if not self.is_image or self.maps:
+            what = "maps, whose size it takes" if self.maps else "points"
+            raise RequestError(f"size is of images; this model draws {'from ' if self.maps else ''}{what}")
+        return (self.shape[0], side, side)
 
     @property
     def size(self) -> int:

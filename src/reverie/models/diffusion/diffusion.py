@@ -74,6 +74,7 @@ class Sampling(core.Sampling):
         solver: a file of ``samplers/``, perhaps with options: ``ddpm`` (ancestral), ``{name: ddim, eta: 1}`` …
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance; 1 is the conditional model itself.
+        size: height and width, for networks that work on any; None is the size of the training rows.
         clip: keep estimates of x_0 within [-1, 1], for pixels.
     """
 
@@ -81,6 +82,7 @@ class Sampling(core.Sampling):
     solver: SolverChoice = DDIM()
     grid: Grid = "even"
     guidance: float = Field(1.0, ge=0)
+    size: int | None = Field(None, ge=8)
     clip: bool = True
 
 
@@ -249,7 +251,7 @@ class Diffusion(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
-        x_1 = noise.normal(*self.space.shape) * prior_scale(self.path, noise.ids.device)
+        x_1 = noise.normal(*self.space.at(how.size)) * prior_scale(self.path, noise.ids.device)
         x = integrate(self._guided(how), how.solver, x_1, self._grid(how), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 

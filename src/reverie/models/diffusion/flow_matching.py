@@ -55,12 +55,14 @@ class Sampling(core.Sampling):
         solver: a file of ``samplers/``, perhaps with options: ``euler``, ``heun`` (two evaluations a step) …
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance; 1 is the conditional model itself.
+        size: height and width, for networks that work on any; None is the size of the training rows.
     """
 
     steps: int = Field(50, ge=1)
     solver: SolverChoice = Euler()
     grid: Grid = "even"
     guidance: float = Field(1.0, ge=0)
+    size: int | None = Field(None, ge=8)
 
 
 class Likelihood(Strict):
@@ -170,7 +172,7 @@ class FlowMatching(core.Model):
     ) -> Tensor:
         how = how or self.config.sampling
         model = ClassifierFree(self, how.guidance) if self.space.classes else self
-        x_1 = noise.normal(*self.space.shape)
+        x_1 = noise.normal(*self.space.at(how.size))
         x = integrate(model, how.solver, x_1, grid(how.grid, how.steps, self.path), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
