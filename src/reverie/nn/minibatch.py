@@ -36,5 +36,8 @@ class MinibatchFeatures(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             h = h.float()
             m = self.project(h).view(len(h), *self.shape)
-            apart = (m[:, None] - m[None]).abs().sum(-1)  # [B, B, kernels]
+            # A value of the vectors at a time: all at once they leave the processor's cache, five times as slow.
+            apart = m.new_zeros(len(h), len(h), self.shape[0])
+            for values in m.unbind(2):
+                apart = apart + (values[:, None] - values[None]).abs()
             return torch.cat([h, (-apart).exp().sum(1) - 1.0], dim=1)  # less itself, at distance 0
