@@ -36,7 +36,7 @@ class MinibatchFeatures(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             h = h.float()
             m = self.project(h).view(len(h), *self.shape)
-            # A value of the vectors at a time: all at once they leave the processor's cache, and take several times as long.
+            # A value of the vectors at a time: all at once they leave the cache, and take several times as long.
             apart = m.new_zeros(len(h), len(h), self.shape[0])
             for values in m.unbind(2):
                 apart = apart + (values[:, None] - values[None]).abs()
