@@ -5,8 +5,8 @@
 
 Modes are counted on 25,600 samples by the judge, a channel at a time; the divergence is from the data's own shares of
 modes; the row ``real`` is of 25,600 stacks of MNIST's test digits. After each part of the training the samples are
-judged, so the table has its curve over images and hours of one core. Writes ``benchmarks/results/stacked.json`` and a
-grid a row in ``docs/pictures``.
+judged, so the table has its curve over images and hours of one core. Writes ``benchmarks/results/stacked.json`` and, to
+docs/pictures, ``stacked.png`` (the curves) and a grid of each row.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RUNS, PICTURES = ROOT / "benchmarks/results/stacked.json", ROOT / "runs/stacked", ROOT / "docs/pictures"
 SAMPLES = 25_600
 GAMMA = 0.5
+PAPER = 0.0781  # Table 1 of the R3GAN paper
 # Networks for a CPU: plain strided convolutions, no normalisation in the critic, as its penalties ask.
 NETWORKS = (
     "model.generator={image: {name: dcgan, width: 48}, points: mlp}",
@@ -112,6 +113,31 @@ def keep(name: str, row: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
+def draw() -> None:
+    """Modes and divergence over the hours of one core."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    results = kept()
+    figure, (modes, divergence) = plt.subplots(1, 2, figsize=(7.2, 2.8), layout="constrained")
+    for name in (name for name in ROWS if name in results):
+        curve = results[name]["curve"]
+        hours = [point["cpu_hours"] for point in curve]
+        modes.plot(hours, [point["modes"] for point in curve], "o-", ms=3, label=name)
+        divergence.plot(hours, [point["divergence"] for point in curve], "o-", ms=3, label=name)
+    divergence.axhline(results["real"]["divergence"], color="grey", ls=":", label="real digits")
+    divergence.axhline(PAPER, color="grey", ls="--", label="R3GAN's paper")
+    modes.set_title("modes reached, of 1,000", fontsize=9)
+    divergence.set(yscale="log")
+    divergence.set_title("divergence of their shares, nats", fontsize=9)
+    for axis in (modes, divergence):
+        axis.set_xlabel("hours of one core")
+    divergence.legend(fontsize=7)
+    figure.savefig(PICTURES / "stacked.png", dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="+", choices=list(ROWS))
@@ -122,6 +148,7 @@ def main() -> None:
     keep("real", {**real(judge, shares), "judge": accuracy})
     for name in asked.rows:
         run(name, asked.images, asked.parts, judge, shares)
+        draw()
 
 
 if __name__ == "__main__":
