@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reverie.core.batch import Condition
+from reverie.core.batch import Batch, Condition
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
 from reverie.core.space import Space
@@ -14,7 +14,7 @@ from reverie.training.batch_norm import fresh_statistics
 
 
 class Normed(Model):
-    """Samples are BN(W z): its statistics are 0 and the squared length of W's rows. A second batch norm is unused."""
+    """Samples are BN(W z): its statistics are 0 and the squared length of W's rows. A second one sees rows alone."""
 
     def __init__(self) -> None:
         super().__init__(ModelConfig(), Space((2,)), {})
@@ -26,6 +26,9 @@ class Normed(Model):
     def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
         x: Tensor = self.norm(self.linear(noise.normal(3)))
         return x
+
+    def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.unused(x).sum(1)
 
 
 def test_statistics_are_those_of_the_present_weights() -> None:
@@ -40,6 +43,10 @@ def test_statistics_are_those_of_the_present_weights() -> None:
         torch.testing.assert_close(model.norm.running_var, torch.tensor([9.0, 0.25]), rtol=0.045, atol=0)
         torch.testing.assert_close(model.norm.running_mean, torch.zeros(2), rtol=0, atol=0.1)
         assert torch.equal(model.unused.running_var, torch.full((2,), 7.0)), "sampling does not pass it"
+    x = torch.tensor([[1.0, 3.0], [3.0, 7.0]])
+    with fresh_statistics(model, 2, 0, "fp32", real=lambda ids: Batch(x, Condition(), ids, ids)):
+        torch.testing.assert_close(model.unused.running_mean, torch.tensor([2.0, 5.0]))
+        torch.testing.assert_close(model.unused.running_var, torch.tensor([2.0, 8.0]))
     assert torch.equal(model.norm.running_var, torch.full((2,), 100.0)), "training goes on with its own"
     assert model.norm.momentum == 0.1
     assert model.training

@@ -85,6 +85,18 @@ def test_latents_are_named_by_number() -> None:
         picked(model, [Pick(2, row=True)], 0, None)
 
 
+def test_latents_are_drawn_of_their_priors() -> None:
+    model = Linear()
+    model.latents = (Space((2,), between=(0.0, 1.0)), Space((1,), levels=3), Space((1,), between=(-1.0, 1.0)))
+    z, label, code = drawn(model, range(4000), 0)
+    assert 0 <= z.min() < 0.01
+    assert 0.99 < z.max() <= 1
+    assert z.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert label.unique().tolist() == [0, 1, 2]
+    assert -1 <= code.min() < -0.99
+    assert code.var().item() == pytest.approx(1 / 3, rel=0.05)
+
+
 def test_a_walk_returns_to_where_it_began(tmp_path: Path) -> None:
     stops = torch.eye(3)[:, :2].repeat(2, 1)  # two walkers over (1, 0), (0, 1), (0, 0)
     frames = way(stops, walkers=2, stops=3, steps=4).view(12, 2, 2)

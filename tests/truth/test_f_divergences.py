@@ -9,7 +9,7 @@ from scipy.special import lambertw
 from torch import Tensor, nn
 
 from reverie.maths.adversarial import objective
-from reverie.maths.f_divergences import DIVERGENCES, lambert_w_of_exp
+from reverie.maths.f_divergences import DIVERGENCES, lambert_w_of_exp, weighted_jensen_shannon
 
 P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
@@ -154,3 +154,12 @@ def test_a_trained_critic_measures_the_divergence_of_two_gaussians(name: str) ->
     scale = abs(true) if name != "gan" else true + math.log(4)  # the GAN's own value starts at -log 4
     assert estimate <= true + 1e-6
     assert estimate >= true - 0.02 * scale
+
+
+@pytest.mark.parametrize("pi", [0.25, 0.5])
+def test_a_sure_discriminator_still_has_a_slope(pi: float) -> None:
+    """-log (1 - e^-far) is v + log pi for a large logit v: the conjugate rises by 1 - pi."""
+    v = torch.tensor([15.0, 19.0, 21.0, 60.0, 75.0, 500.0], requires_grad=True)
+    value = weighted_jensen_shannon(pi).composed(v)
+    torch.testing.assert_close(value, (1 - pi) * (math.log(1 - pi) + v + math.log(pi)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(value.sum(), v)[0], torch.full((6,), 1 - pi), rtol=1e-4, atol=0)

@@ -279,6 +279,13 @@ def test_can_wants_no_style() -> None:
     p = torch.softmax(torch.tensor([1.0, 2.0, -1.0]), 0)
     by_hand = -sum(float(q.log()) / 3 + 2 / 3 * float((1 - q).log()) for q in p)
     assert ambiguity(torch.tensor([[1.0, 2.0, -1.0]])).item() == pytest.approx(by_hand, rel=1e-5)
+    sure = torch.tensor([[20.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    q = torch.softmax(sure.detach().double(), 1)[0]
+    ambiguity(sure).backward()
+    assert ambiguity(sure).item() == pytest.approx(
+        -sum(float(p.log() / 4 + 0.75 * torch.log1p(-p)) for p in q), rel=1e-5
+    )
+    assert sure.grad[0, 0].item() == pytest.approx(1.5, abs=1e-3)  # 3/4 of log (1 - P), 3 x 1/4 of the others' log P
     torch.manual_seed(0)
     model = can.CAN(can.Config(latent=5, ambiguity=0.5, **PAIR), SPACE, {})
     t = turn()
@@ -309,3 +316,31 @@ def test_cogan_draws_an_idea_twice() -> None:
     first, second = (model.sample(noise, how=cogan.Sampling(domain=k)) for k in (1, 2))
     assert torch.equal(first, one)
     assert torch.equal(second, two)
+
+
+@pytest.mark.parametrize("build", [ebgan.EBGAN, began.BEGAN])
+def test_energies_decode_for_a_label(build: type) -> None:
+    """z comes with its label; without one the generator would answer for a label that training never saw."""
+    torch.manual_seed(0)
+    config = ebgan.Config if build is ebgan.EBGAN else began.Config
+    networks = {"generator": MLP if build is ebgan.EBGAN else CODER, "encoder": CODER, "decoder": CODER}
+    model = build(config(latent=5, **networks), SPACE, {})
+    noise, label = KeyedNoise(0, torch.arange(6)), torch.arange(6)[:, None] % 4
+    assert [space.levels for space in model.latents] == [None, 4]
+    z = noise.fork("z").normal(5) if build is ebgan.EBGAN else noise.fork("z").uniform(5) * 2 - 1
+    assert torch.equal(model.decode((z, label)), model.sample(noise, Condition(label=label[:, 0])))
+
+
+def test_what_needs_more_is_refused() -> None:
+    with pytest.raises(RequestError, match="raise train"):
+        ebgan.pull_away(torch.ones(1, 3))
+    with pytest.raises(ValueError, match="log ratio"):
+        bigan.Config(reconstruction=1.0, objective="hinge")
+    model = bigan.BiGAN(bigan.Config(**PAIR, encoder=CODER), SPACE, {})
+    assert model.space.classes == 0, "a label that nothing looks at is not to be asked for"
+
+
+def test_a_plain_classifier_sees_no_generated_rows() -> None:
+    model = ssgan.SSGAN(ssgan.Config(latent=5, unlabelled=0.0, **PAIR), SPACE, {})
+    model.on_start(type("Data", (), {"first": staticmethod(lambda count: turn().batch)}))
+    assert set(model.discriminator_loss(turn()).terms) == {"class"}

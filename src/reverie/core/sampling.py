@@ -111,6 +111,8 @@ def _asked(model: Model, asks: Asks | None, ids: Tensor, seed: int) -> Condition
     condition = Condition() if asks is None else asks(ids).to("cpu")
     if condition.label is None and space.classes:
         condition = replace(condition, label=KeyedNoise(seed, ids, "label").integers(space.classes))
+    if space.classes and condition.label is not None and int(condition.label.max()) >= space.classes:
+        raise RequestError(f"a label is out of range; this model's labels are 0 to {space.classes - 1}")
     wanted = space.drawn_from
     if not wanted:
         return condition

@@ -20,6 +20,7 @@ class Space:
         classes: how many labels there are; 0 where rows have none.
         count: rows in the training split (free codes, kernel densities).
         maps: channels of the image that each row is conditioned on (``Condition.image``); 0 where there is none.
+        between: of latents that are floats: the ends of their uniform prior; None where it is standard normal.
         picture: the shape of the picture that each row is conditioned on (``Condition.image``) where rows are none
             themselves, but tags; empty otherwise.
         sequence: values in each element of the sequence that each row is conditioned on (``Condition.sequence``);
@@ -34,6 +35,7 @@ class Space:
     maps: int = 0
     sequence: int = 0
     picture: tuple[int, ...] = ()
+    between: tuple[float, float] | None = None
 
     @property
     def drawn_from(self) -> tuple[int, ...]:

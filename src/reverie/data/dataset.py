@@ -301,9 +301,11 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
         raise RequestError(
             f"{config.source} has no labels: a subfolder a class gives them, two or more; or use data.condition=none"
         )
+    if config.condition == "label" and len(facts.classes) == 1:
+        raise RequestError(f"all of {config.source} is of one class, {facts.classes[0]}: use data.condition=none")
     if config.condition == "picture":
         return False, config
-    wanted = {"label": True, "none": False, "auto": bool(facts.classes) and not facts.modes}[config.condition]
+    wanted = {"label": True, "none": False, "auto": len(facts.classes) > 1 and not facts.modes}[config.condition]
     return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
 
 

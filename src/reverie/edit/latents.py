@@ -11,7 +11,8 @@ from torch import Tensor
 from reverie.core.capabilities import Decodes, Encodes
 from reverie.core.errors import RequestError
 from reverie.core.model import Model
-from reverie.core.noise import KeyedNoise
+from reverie.core.noise import KeyedNoise, Noise
+from reverie.core.space import Space
 from reverie.data.dataset import Rows
 
 Latents = tuple[Tensor, ...]
@@ -52,15 +53,19 @@ def decoder(model: Model) -> Decodes:
 
 
 def drawn(model: Model, numbers: Sequence[int], seed: int) -> Latents:
-    """Latents by number: standard normal, or uniform where they are discrete; each depends on its number alone."""
+    """Latents by number, of their priors; each depends on its number alone."""
     ids = torch.tensor(list(numbers), device=_device(model))
     noise = KeyedNoise(seed, ids, "edit")
-    return tuple(
-        noise.fork(f"latent {k}").integers(space.levels, *space.shape)
-        if space.levels
-        else noise.fork(f"latent {k}").normal(*space.shape)
-        for k, space in enumerate(decoder(model).latents)
-    )
+    return tuple(_of_prior(space, noise.fork(f"latent {k}")) for k, space in enumerate(decoder(model).latents))
+
+
+def _of_prior(space: Space, noise: Noise) -> Tensor:
+    if space.levels:
+        return noise.integers(space.levels, *space.shape)
+    if space.between is None:
+        return noise.normal(*space.shape)
+    low, high = space.between
+    return low + (high - low) * noise.uniform(*space.shape)
 
 
 def picked(model: Model, picks: Sequence[Pick], seed: int, rows: Rows | None) -> Latents:

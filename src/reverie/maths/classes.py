@@ -26,5 +26,7 @@ def ambiguity(logits: Tensor) -> Tensor:
     """
     share = 1.0 / logits.shape[1]
     log_p = logits.log_softmax(1)
-    log_rest = torch.log1p(-log_p.exp().clamp(max=1.0 - 1e-6))
+    # 1 - P_k as the sum of all others: where P_k is near 1 the difference has no digits left, and no gradient.
+    own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+    log_rest = log_p[:, None].masked_fill(own, -torch.inf).logsumexp(2)
     return -(share * log_p + (1.0 - share) * log_rest).sum(1)

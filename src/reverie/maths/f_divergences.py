@@ -73,8 +73,10 @@ def weighted_jensen_shannon(pi: float) -> Divergence:
     entropy = -pi * math.log(pi)
 
     def composed(v: Tensor) -> Tensor:
-        far = F.softplus(-v) / pi  # pi e^(t / pi) = e^-far
-        return (1 - pi) * (math.log(1 - pi) - torch.log(-torch.expm1(-far.clamp(min=1e-30))))
+        far = F.softplus(-v.clamp(max=20.0)) / pi  # pi e^(t / pi) = e^-far
+        # Of a large v, far is e^-v / pi, and 1 - e^-far is far: written so, its slope lasts.
+        log_near = torch.where(v < 20.0, torch.log(-torch.expm1(-far)), -v - math.log(pi))
+        return (1 - pi) * (math.log(1 - pi) - log_near)
 
     return Divergence(
         f=lambda u: pi * u * u.log() - (1 - pi + pi * u) * (1 - pi + pi * u).log(),

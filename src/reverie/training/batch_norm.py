@@ -10,27 +10,31 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reverie.core.batch import Asks
+from reverie.core.batch import Asks, Batch
+from reverie.core.capabilities import Criticises, Encodes
 from reverie.core.device import Precision, autocast
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 
 BATCHES = 8
+Real = Callable[[Tensor], Batch]
 
 
 @contextmanager
 def fresh_statistics(
-    model: Model, rows: int, seed: int, precision: Precision, asks: Asks | None = None
+    model: Model, rows: int, seed: int, precision: Precision, asks: Asks | None = None, real: Real | None = None
 ) -> Iterator[None]:
-    """Within it, batch norm in what sampling uses has the statistics of the weights that it finds.
+    """Within it, batch norm in what is averaged has the statistics of the weights that it finds.
 
-    Each is the mean over a few batches of samples; layers that sampling does not pass keep what they have.
+    Each is the mean over a few batches of samples, or of real rows where sampling does not pass it: what reads images
+    is asked about real ones, while in training it saw samples, too. What neither passes keeps what it has.
 
     Arguments:
         model: any model; one without batch norm is left alone.
@@ -38,6 +42,7 @@ def fresh_statistics(
         seed: of the samples.
         precision: of the networks.
         asks: what samples are drawn for, where the model draws from maps.
+        real: training rows by their numbers; None for none.
     """
     norms = {
         module: {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -61,9 +66,12 @@ def fresh_statistics(
             with torch.no_grad(), autocast(device, precision, model.space):
                 condition = None if asks is None else asks(ids).to(device)
                 model.sample(KeyedNoise(seed, ids, "batch norm"), condition)
-        for norm, before in norms.items():
+        unused = [norm for norm in norms if norm.num_batches_tracked == 0]
+        if unused and real is not None:
+            _read(model, [norm for norm in norms if norm not in unused], rows, precision, real)
+        for norm in unused:
             if norm.num_batches_tracked == 0:
-                _restore(norm, before)
+                _restore(norm, norms[norm])
         model.eval()
         yield
     finally:
@@ -71,6 +79,21 @@ def fresh_statistics(
             norm.momentum = momentum
             _restore(norm, before)
         model.train(was_training)
+
+
+def _read(model: Model, settled: Sequence[_BatchNorm], rows: int, precision: Precision, real: Real) -> None:
+    """Shows real rows to what reads them; ``settled`` norms have their statistics."""
+    for norm in settled:
+        norm.eval()
+    device = next(model.parameters()).device
+    criticises, encodes = model.view(Criticises), model.view(Encodes)
+    for k in range(BATCHES):
+        batch = real(torch.arange(k * rows, (k + 1) * rows)).to(device)
+        with torch.no_grad(), autocast(device, precision, model.space):
+            if criticises is not None:
+                criticises.score(batch.x, batch.condition)
+            if encodes is not None:
+                encodes.encode(batch.x)
 
 
 def _restore(norm: _BatchNorm, before: dict[str, torch.Tensor]) -> None:

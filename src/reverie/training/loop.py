@@ -121,9 +121,13 @@ class Loop:
         if config.average.half_life == 0 or self.average.updates == 0:
             yield
             return
-        given = bool(self.model.space.drawn_from)
-        asks = (lambda ids: self.feed.batch(int(ids[0]), len(ids)).condition) if given else None
-        with self.average.in_place(), fresh_statistics(self.model, self.micro, config.seed, config.precision, asks):
+
+        def real(ids: Tensor) -> Batch:
+            return self.feed.batch(int(ids[0]), len(ids))
+
+        asks = (lambda ids: real(ids).condition) if self.model.space.drawn_from else None
+        fresh = fresh_statistics(self.model, self.micro, config.seed, config.precision, asks, real)
+        with self.average.in_place(), fresh:
             yield
 
     def _take_turn(self, seat: Seat, k: int, batches: dict[tuple[int, int], Batch]) -> Loss:

@@ -131,16 +131,18 @@ class BEGAN(core.Model):
         return (rebuilt - x).abs().flatten(1).mean(1)
 
     def _fakes(self, noise: Noise, condition: Condition | None) -> Tensor:
-        return self.decode((noise.fork("z").uniform(self.config.latent) * 2.0 - 1.0,), condition)
+        # No tanh, here and in D: where an image is mostly background it is soon flat, and nothing can be learnt.
+        return self.generator(noise.fork("z").uniform(self.config.latent) * 2.0 - 1.0, condition)[:, 0]
 
     @property
     def latents(self) -> tuple[Space, ...]:
-        """z."""
-        return (Space((self.config.latent,)),)
+        """z, and the label where there are labels."""
+        z = Space((self.config.latent,), between=(-1.0, 1.0))
+        return (z, Space((1,), levels=self.space.classes)) if self.space.classes else (z,)
 
-    def decode(self, z: tuple[Tensor, ...], condition: Condition | None = None) -> Tensor:
-        # No tanh, here and in D: where an image is mostly background it is soon flat, and nothing can be learnt.
-        return self.generator(z[0], condition)[:, 0]
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        label = z[1].flatten() if self.space.classes else None
+        return self.generator(z[0], Condition(label=label))[:, 0]
 
     def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """The negative error: what the autoencoder knows well is like the data."""

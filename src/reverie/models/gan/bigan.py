@@ -27,7 +27,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
@@ -68,6 +68,12 @@ class Config(core.ModelConfig):
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+
+    @model_validator(mode="after")
+    def _reconstruction_needs_a_ratio(self) -> Config:
+        if self.reconstruction is not None and self.objective != "non-saturating":
+            raise ValueError("reconstruction (VEEGAN) takes D for a log ratio: objective=non-saturating makes it one")
+        return self
 
 
 class PairScore(nn.Module):
@@ -117,7 +123,7 @@ class BiGAN(core.Model):
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
-        bare = replace(space, classes=0)
+        self.space = bare = replace(space, classes=0)
         self.objective = adversarial.objective(config.objective)
         self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
         self.encoder = catalog.network("encoder", config.encoder, bare, auto("conv"), outputs=config.latent)

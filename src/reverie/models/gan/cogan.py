@@ -30,6 +30,8 @@ from reverie.core.space import Space
 from reverie.maths import adversarial
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
+ENTRY = 16
+"""Channels of the layer that each D has to itself."""
 
 
 class Sampling(core.Sampling):
@@ -88,10 +90,12 @@ class CoGAN(core.Model):
         first, *rest = space.shape
         double = replace(bare, shape=(2 * first, *rest))
         self.generator = catalog.network("generator", config.generator, double, auto("dcgan"), latent=config.latent)
-        self.discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
+        entered = replace(bare, shape=(ENTRY, *rest))
+        self.discriminator = catalog.network("discriminator", config.discriminator, entered, auto("dcgan"))
 
         def entry() -> nn.Module:
-            return nn.Conv2d(first, first, 3, 1, 1) if space.is_image else nn.Linear(first, first)
+            layer = nn.Conv2d(first, ENTRY, 3, 1, 1) if space.is_image else nn.Linear(first, ENTRY)
+            return nn.Sequential(layer, nn.LeakyReLU(0.2))
 
         self.entries = nn.ModuleList([entry(), entry()])
         self.latents = (Space((config.latent,)),)

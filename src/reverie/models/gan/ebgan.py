@@ -28,6 +28,7 @@ from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
 from reverie.core.choice import Choice, auto
+from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
@@ -131,11 +132,13 @@ class EBGAN(core.Model):
 
     @property
     def latents(self) -> tuple[Space, ...]:
-        """z."""
-        return (Space((self.config.latent,)),)
+        """z, and the label where there are labels."""
+        z = Space((self.config.latent,))
+        return (z, Space((1,), levels=self.space.classes)) if self.space.classes else (z,)
 
-    def decode(self, z: tuple[Tensor, ...], condition: Condition | None = None) -> Tensor:
-        return self.generator(z[0], condition)
+    def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        label = z[1].flatten() if self.space.classes else None
+        return self.generator(z[0], Condition(label=label))
 
     def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """The negative energy."""
@@ -154,7 +157,13 @@ class EBGAN(core.Model):
 
 
 def pull_away(codes: Tensor) -> Tensor:
-    """The mean squared cosine of the codes ``[N, S]`` of different rows; at least two."""
+    """The mean squared cosine of the codes ``[N, S]`` of different rows.
+
+    Raises:
+        RequestError: there is one row.
+    """
+    if len(codes) < 2:
+        raise RequestError("the pull-away term compares the rows of a step, here one: raise train.batch")
     directions = F.normalize(codes.float(), dim=1)
     squares = (directions @ directions.T).square()
     return (squares.sum() - squares.diagonal().sum()) / (len(codes) * (len(codes) - 1))

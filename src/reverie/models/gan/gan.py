@@ -219,7 +219,7 @@ class GAN(core.Model):
                 optimizer=config.discriminator_optimizer,
                 turns=config.discriminator_turns,
                 after_turn=self._after_discriminator,
-                compile=not self.penalties,  # gradient penalties differentiate twice
+                compile=not (self.penalties or config.unroll),  # both differentiate twice
             ),
             Player(
                 name="generator",
@@ -275,8 +275,8 @@ class GAN(core.Model):
             terms["adversarial"] = weights["adversarial"] * self.objective.generator(real, fake).mean()
         if matched:
             with torch.no_grad():
-                wanted = self._features(x, batch.condition).mean(0)
-            apart = (self._features(y, batch.condition).mean(0) - wanted).square().sum()
+                wanted = self._features(x, batch.condition).float().mean(0)
+            apart = (self._features(y, batch.condition).float().mean(0) - wanted).square().sum()
             terms["feature-matching"] = weights["feature-matching"] * apart
         if "orthogonal" in weights:
             terms["orthogonal"] = weights["orthogonal"] * overlap(self.generator)

@@ -85,7 +85,7 @@ class InfoGAN(core.Model):
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
-        unlabelled = replace(space, classes=0)
+        self.space = unlabelled = replace(space, classes=0)
         width = config.latent + sum(config.categories) + config.continuous
         self.objective = adversarial.objective(config.objective)
         self.generator = catalog.network("generator", config.generator, unlabelled, auto("dcgan"), latent=width)
@@ -116,7 +116,7 @@ class InfoGAN(core.Model):
         )
 
     def averaged(self) -> Sequence[nn.Module]:
-        return (self.generator,)
+        return (self.generator, self.discriminator, self.codes)
 
     def discriminator_loss(self, turn: Turn) -> Loss:
         """The game alone, as in Equation 6.
@@ -179,7 +179,7 @@ class InfoGAN(core.Model):
         """z, then the categorical codes, then the continuous ones as one vector."""
         config = self.config
         spaces = [Space((config.latent,)), *(Space((1,), levels=k) for k in config.categories)]
-        return (*spaces, Space((config.continuous,))) if config.continuous else tuple(spaces)
+        return (*spaces, Space((config.continuous,), between=(-1.0, 1.0))) if config.continuous else tuple(spaces)
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """What Q reads: the likeliest codes; z, which nothing reads, is 0."""

@@ -109,7 +109,7 @@ class SSGAN(core.Model):
         self.discriminator.head = nn.Identity()  # type: ignore[assignment]  # the classes say what is real
         self.classes = nn.Linear(discriminator.feature_count, space.classes)
         self.labelled = Labelled(config.labels, space.shape)
-        self.latents = (Space((config.latent,)),)
+        self.latents = (Space((config.latent,), between=(0.0, 1.0)),)
 
     def on_start(self, data: core.Data) -> None:
         """Keeps the rows whose labels may be used; where there are too few, again and again."""
@@ -149,12 +149,13 @@ class SSGAN(core.Model):
         logits = self.class_logits(x)
         terms = {"class": F.cross_entropy(logits, label)}
         figures = {"named": (logits.argmax(1) == label).float().mean()}
+        if not self.config.unlabelled:
+            return Loss(terms, figures)
         with torch.no_grad():
             fakes = self._fakes(turn.noise)
         real, fake = self.score(turn.batch.x), self.score(fakes)
-        if self.config.unlabelled:
-            terms["real"] = self.config.unlabelled * F.softplus(-real).mean()
-            terms["fake"] = self.config.unlabelled * F.softplus(fake).mean()
+        terms["real"] = self.config.unlabelled * F.softplus(-real).mean()
+        terms["fake"] = self.config.unlabelled * F.softplus(fake).mean()
         figures |= {"real score": real.mean(), "fake score": fake.mean()}
         return Loss(terms, {**figures, "told apart": (real > fake).float().mean()})
 
@@ -162,8 +163,8 @@ class SSGAN(core.Model):
         """Feature matching: the only loss with which the paper's classifier gained from fakes."""
         fakes = self._fakes(turn.noise)
         with torch.no_grad():
-            wanted = self.discriminator.features(turn.batch.x).mean(0)
-        apart = (self.discriminator.features(fakes).mean(0) - wanted).square().mean()
+            wanted = self.discriminator.features(turn.batch.x).float().mean(0)
+        apart = (self.discriminator.features(fakes).float().mean(0) - wanted).square().mean()
         return Loss({"feature-matching": apart}, {"spread": fakes.detach().float().std(0).mean()})
 
     def class_logits(self, x: Tensor) -> Tensor:

@@ -77,4 +77,4 @@ class Network(Discriminator):
 
     def features(self, x: Tensor) -> Tensor:
         """Returns the last layer's features."""
-        return torch.relu(self.stages(x)).sum((2, 3))
+        return torch.relu(self.stages(x)).float().sum((2, 3))

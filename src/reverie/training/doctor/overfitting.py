@@ -29,7 +29,7 @@ def examine(history: History) -> list[Finding]:
             continue
         sentence = f"{what.format(seen[-1])} (at most {most:.0%})"
         change = ("data.flip=true",)
-        if sign == "score gap" and "augment" in history.recipe.get("model", {}):
+        if sign == "score gap" and history.recipe.get("model", {}).get("augment", "") is None:
             change = ("model.augment={}",)
         found.append(Finding("overfitting", "fault", sentence, 0.7, change))
     return found
