@@ -163,3 +163,21 @@ def test_a_sure_discriminator_still_has_a_slope(pi: float) -> None:
     value = weighted_jensen_shannon(pi).composed(v)
     torch.testing.assert_close(value, (1 - pi) * (math.log(1 - pi) + v + math.log(pi)), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.autograd.grad(value.sum(), v)[0], torch.full((6,), 1 - pi), rtol=1e-4, atol=0)
+
+
+def test_divergences_of_the_jensen_shannon_family_by_hand() -> None:
+    """Twice Jensen and Shannon's; that less log 4, the GAN's own; pi KL(P | M) + (1 - pi) KL(Q | M)."""
+
+    def kl(a: Tensor, b: Tensor) -> float:
+        return float((a * (a / b).log()).sum())
+
+    middle = (P + Q) / 2
+    twice = kl(P, middle) + kl(Q, middle)
+    mixed = 0.25 * P + 0.75 * Q
+    expected = {
+        "jensen-shannon": twice,
+        "gan": twice - math.log(4),
+        "weighted-jensen-shannon": 0.25 * kl(P, mixed) + 0.75 * kl(Q, mixed),
+    }
+    for name, value in expected.items():
+        assert float((Q * DIVERGENCES[name].f(P / Q)).sum()) == pytest.approx(value, rel=1e-12), name

@@ -28,6 +28,16 @@ def test_which_rows_each_penalty_looks_at() -> None:
         penalty("r3")
 
 
+@pytest.mark.parametrize(
+    ("name", "steep", "flat"),
+    [("r1", 2.0, 0.125), ("r2", 2.0, 0.125), ("gradient-penalty", 1.0, 0.25), ("dragan", 1.0, 0.25)]
+    + [("one-sided-gradient-penalty", 1.0, 0.0)],
+)
+def test_measures_of_slopes_of_two_and_of_a_half(name: str, steep: float, flat: float) -> None:
+    slopes = torch.tensor([[1.2, -1.6], [0.3, 0.4]])
+    torch.testing.assert_close(penalty(name).measure(slopes), torch.tensor([steep, flat]))
+
+
 def test_points_between_and_around() -> None:
     """On the line, one share a row; around real rows, uniform up to half their deviation; each by its row's noise."""
     noise = KeyedNoise(0, torch.arange(4000))
