@@ -30,8 +30,13 @@ def test_which_rows_each_penalty_looks_at() -> None:
 
 @pytest.mark.parametrize(
     ("name", "steep", "flat"),
-    [("r1", 2.0, 0.125), ("r2", 2.0, 0.125), ("gradient-penalty", 1.0, 0.25), ("dragan", 1.0, 0.25)]
-    + [("one-sided-gradient-penalty", 1.0, 0.0)],
+    [
+        ("r1", 2.0, 0.125),
+        ("r2", 2.0, 0.125),
+        ("gradient-penalty", 1.0, 0.25),
+        ("dragan", 1.0, 0.25),
+        ("one-sided-gradient-penalty", 1.0, 0.0),
+    ],
 )
 def test_measures_of_slopes_of_two_and_of_a_half(name: str, steep: float, flat: float) -> None:
     slopes = torch.tensor([[1.2, -1.6], [0.3, 0.4]])
