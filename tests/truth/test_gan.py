@@ -300,9 +300,9 @@ def test_clipping_cuts_the_critic_and_nothing_else() -> None:
 def test_noise_on_what_the_discriminator_sees_falls_to_nothing() -> None:
     model, batch = gan("mlp", input_noise=0.5), rows(400)
     at = [Turn(batch, KeyedNoise(0, batch.ids), Progress(0, 0, fraction)) for fraction in (0.0, 0.5, 1.0)]
-    spread = [(model._seen(batch.x, t, "real") - batch.x).std().item() for t in at]
+    spread = [(model.tricks.seen(batch.x, t, "real") - batch.x).std().item() for t in at]
     assert spread == pytest.approx([0.5, 0.25, 0.0], rel=0.02)
-    sides = [model._seen(batch.x, at[0], side) for side in ("real", "fake")]
+    sides = [model.tricks.seen(batch.x, at[0], side) for side in ("real", "fake")]
     assert not torch.equal(*sides)
 
 
@@ -411,16 +411,16 @@ def test_truncated_latents_are_normal_within_their_bounds() -> None:
 def test_augmentation_follows_the_discriminator_and_is_kept() -> None:
     model = gan("mlp", augment={"ramp": 100.0})
     batch = rows(10)
-    assert model.augmentation == 0.0
+    assert model.tricks.augmentation == 0.0
     loss = model.discriminator_loss(turn(batch))
     critic = model.players()[0]
     sure = replace(loss, figures={**loss.figures, "told apart": torch.tensor(0.95)})
     with torch.no_grad():
         critic.after_turn(sure)
-    assert model.augmentation.item() == pytest.approx(0.1)
-    assert "augmentation" in model.state_dict()
-    model.augmentation.fill_(1.0)
-    seen = [model._seen(batch.x, turn(batch), side) for side in ("real", "fake")]
+    assert model.tricks.augmentation.item() == pytest.approx(0.1)
+    assert "tricks.augmentation" in model.state_dict()
+    model.tricks.augmentation.fill_(1.0)
+    seen = [model.tricks.seen(batch.x, turn(batch), side) for side in ("real", "fake")]
     assert not torch.equal(seen[0], batch.x)
     assert not torch.equal(*seen)
     with pytest.raises(RequestError, match="images"):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -31,13 +32,14 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import adversarial
 from reverie.maths.classes import named
+from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
@@ -82,6 +84,7 @@ class ACGAN(core.Model):
             raise RequestError(
                 "acgan needs labels of at least two classes: one subfolder a class, and data.condition=label"
             )
+        self.tricks = tricks.Tricks(config, space)
         self.objective = adversarial.objective(config.objective)
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         unlabelled = replace(space, classes=0)
@@ -98,6 +101,8 @@ class ACGAN(core.Model):
                 modules=[self.discriminator, self.classes],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.discriminator]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -116,24 +121,26 @@ class ACGAN(core.Model):
         assert label is not None
         with torch.no_grad():
             fakes = self._fakes(turn)
-        (real, real_classes), (fake, fake_classes) = self._judge(turn.batch.x), self._judge(fakes)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        (real, real_classes), (fake, fake_classes) = self._judge(x), self._judge(y)
         terms = {
             "adversarial": self.objective.discriminator(real, fake).mean(),
             "class of real": self.config.classify * named(real_classes, label),
             "class of fake": self.config.classify * named(fake_classes, label),
+            **self.tricks.terms(self.score, x, y, turn),
         }
         right = (real_classes.argmax(1) == label).float().mean()
-        figures = {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()}
-        return Loss(terms, {**figures, "named": right})
+        figures, sums = self.tricks.told(real, fake)
+        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures, "named": right}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """Equations 2 and 3 from the generator's side."""
         fakes = self._fakes(turn)
-        fake, classes = self._judge(fakes)
+        fake, classes = self._judge(self.tricks.seen(fakes, turn, "fake"))
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self._judge(turn.batch.x)[0]
+                real = self.score(self.tricks.seen(turn.batch.x, turn, "real"))
         terms = {
             "adversarial": self.objective.generator(real, fake).mean(),
             "class of fake": self.config.classify * named(classes, turn.batch.condition.label),

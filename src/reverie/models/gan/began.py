@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -28,12 +29,13 @@ from reverie.core.choice import Choice, auto
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
+from reverie.nn import tricks
 
 ADAM = OptimizerConfig(name="adam", lr=1e-4, betas=(0.5, 0.999))
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, uniform on [-1, 1], and of the autoencoder's code.
@@ -75,6 +77,7 @@ class BEGAN(core.Model):
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
+        self.tricks = tricks.Tricks(config, space)
         latent, choice = config.latent, auto("conv")
         self.generator = catalog.network("decoder", config.generator, space, choice, latent=latent, outputs=1)
         self.encoder = catalog.network("encoder", config.encoder, space, choice, outputs=latent)
@@ -89,6 +92,8 @@ class BEGAN(core.Model):
                 modules=[self.encoder, self.decoder],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.encoder, self.decoder]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -107,16 +112,21 @@ class BEGAN(core.Model):
         condition = turn.batch.condition
         with torch.no_grad():
             fakes = self._fakes(turn.noise, condition)
-        real, fake = self.error(turn.batch.x, condition).mean(), self.error(fakes, condition).mean()
-        return Loss({"real": real, "fake": -self.balance * fake}, {"error of fake": fake, "k": self.balance.clone()})
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self.error(x, condition), self.error(y, condition)
+        terms = {"real": real.mean(), "fake": -self.balance * fake.mean()}
+        terms |= self.tricks.terms(partial(self.score, condition=condition), x, y, turn)
+        # Its D is better at real rows on purpose: how often is not a sign of health, and not journalled without need.
+        figures, sums = self.tricks.told(-real, -fake) if self.config.augment else ({}, {})
+        return Loss(terms, {"error of fake": fake.mean(), "k": self.balance.clone(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The objective's second line; the figures are what the controller and the convergence measure need."""
         condition = turn.batch.condition
         fakes = self._fakes(turn.noise, condition)
-        fake = self.error(fakes, condition).mean()
+        fake = self.error(self.tricks.seen(fakes, turn, "fake"), condition).mean()
         with torch.no_grad():
-            real = self.error(turn.batch.x, condition).mean()
+            real = self.error(self.tricks.seen(turn.batch.x, turn, "real"), condition).mean()
         apart = self.config.diversity * real - fake.detach()
         spread = fakes.detach().float().std(0).mean()
         return Loss({"fake": fake}, {"balance": apart, "convergence": real + apart.abs(), "spread": spread})

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -38,14 +39,15 @@ from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import adversarial
+from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 HIDDEN = 256
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
@@ -124,6 +126,7 @@ class BiGAN(core.Model):
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
         self.space = bare = replace(space, classes=0)
+        self.tricks = tricks.Tricks(config, space)
         self.objective = adversarial.objective(config.objective)
         self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
         self.encoder = catalog.network("encoder", config.encoder, bare, auto("conv"), outputs=config.latent)
@@ -142,6 +145,8 @@ class BiGAN(core.Model):
                 modules=[self.look, self.scores],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.look, self.scores]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -158,18 +163,21 @@ class BiGAN(core.Model):
         """Equation 2; with unary scores one game for each score."""
         with torch.no_grad():
             z, fakes, codes = self._both(turn)
-        real, fake = self.score_pair(turn.batch.x, codes), self.score_pair(fakes, z)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self.score_pair(x, codes), self.score_pair(y, z)
         game = self.objective.discriminator
         terms = {n: game(r, f).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
-        figures = {"real": real[-1].mean(), "fake": fake[-1].mean()}
-        return Loss(terms, {**figures, "told apart": (real[-1] > fake[-1]).float().mean()})
+        terms |= self.tricks.terms(self._of_joined, _joined(x, codes), _joined(y, z), turn)
+        figures, sums = self.tricks.told(real[-1], fake[-1])
+        return Loss(terms, {"real": real[-1].mean(), "fake": fake[-1].mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The same from the side of G and E: each wants its pair taken for the other's."""
         if self.config.reconstruction is not None:
             return self._found_again(turn, self.config.reconstruction)
         z, fakes, codes = self._both(turn)
-        real, fake = self.score_pair(turn.batch.x, codes), self.score_pair(fakes, z)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self.score_pair(x, codes), self.score_pair(y, z)
         game = self.objective.generator
         # G's part, and E's, whose pairs are to be taken for generated ones.
         both = {n: game(r, f).mean() + game(-f, -r).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
@@ -179,7 +187,7 @@ class BiGAN(core.Model):
         """VEEGAN's Algorithm 1: the log ratio of the generated pairs, and the error in z."""
         z = turn.noise.fork("z").normal(self.config.latent)
         fakes = self.generator(z, None)
-        scores = zip(self._names(), self.score_pair(fakes, z), strict=True)
+        scores = zip(self._names(), self.score_pair(self.tricks.seen(fakes, turn, "fake"), z), strict=True)
         terms = {name: -score.mean() for name, score in scores}
         terms["reconstruction"] = weight * (z - self.encoder(fakes, None)).square().mean()
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
@@ -187,6 +195,11 @@ class BiGAN(core.Model):
     def score_pair(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         """D's scores of pairs."""
         return self.scores(self.look.features(x), z)
+
+    def _of_joined(self, pairs: Tensor) -> Tensor:
+        """The sum of the scores ``[B]`` of pairs as rows: a penalty is on the slope in x and z together."""
+        x, z = pairs.split([self.space.size, self.config.latent], dim=1)
+        return torch.stack(self.score_pair(x.view(-1, *self.space.shape), z)).sum(0)
 
     def _both(self, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         """z, G(z) and E(x)."""
@@ -211,3 +224,7 @@ class BiGAN(core.Model):
         """Returns one row for each row of ``noise``."""
         x = self.generator(noise.fork("z").normal(self.config.latent), None)
         return x.clamp(-1.0, 1.0) if self.space.is_image else x
+
+
+def _joined(x: Tensor, z: Tensor) -> Tensor:
+    return torch.cat([x.flatten(1), z], dim=1)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -33,13 +34,14 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import adversarial
 from reverie.maths.classes import ambiguity, named
+from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
@@ -83,6 +85,7 @@ class CAN(core.Model):
         self.space = bare = replace(space, classes=0)
         if space.classes < 2:
             raise RequestError("can needs at least two styles: one subfolder a style, and data.condition=label")
+        self.tricks = tricks.Tricks(config, space)
         self.objective = adversarial.objective(config.objective)
         self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
         discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
@@ -99,6 +102,8 @@ class CAN(core.Model):
                 modules=[self.discriminator, self.styles],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.discriminator]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -115,21 +120,24 @@ class CAN(core.Model):
         """The game, and the style of real rows."""
         with torch.no_grad():
             fakes = self._fakes(turn.noise)
-        (real, styles), (fake, _) = self._judge(turn.batch.x), self._judge(fakes)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        (real, styles), (fake, _) = self._judge(x), self._judge(y)
         terms = {
             "adversarial": self.objective.discriminator(real, fake).mean(),
             "style": named(styles, turn.batch.condition.label),
+            **self.tricks.terms(self.score, x, y, turn),
         }
-        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()})
+        figures, sums = self.tricks.told(real, fake)
+        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The game from the other side, and the ambiguity of style."""
         fakes = self._fakes(turn.noise)
-        fake, styles = self._judge(fakes)
+        fake, styles = self._judge(self.tricks.seen(fakes, turn, "fake"))
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self._judge(turn.batch.x)[0]
+                real = self.score(self.tricks.seen(turn.batch.x, turn, "real"))
         terms = {
             "adversarial": self.objective.generator(real, fake).mean(),
             "ambiguity": self.config.ambiguity * ambiguity(styles).mean(),

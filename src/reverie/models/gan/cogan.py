@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,6 +29,7 @@ from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import adversarial
+from reverie.nn import tricks
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 ENTRY = 16
@@ -44,8 +46,8 @@ class Sampling(core.Sampling):
     domain: Literal[1, 2] = 1
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
@@ -86,6 +88,7 @@ class CoGAN(core.Model):
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
         self.space = bare = replace(space, classes=0)
+        self.tricks = tricks.Tricks(config, space)
         self.objective = adversarial.objective(config.objective)
         first, *rest = space.shape
         double = replace(bare, shape=(2 * first, *rest))
@@ -112,6 +115,8 @@ class CoGAN(core.Model):
                 modules=[self.discriminator, self.entries],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.discriminator, self.entries]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -130,22 +135,28 @@ class CoGAN(core.Model):
             fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
         terms, told = {}, []
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
+            x, y = self._seen(x, turn, "real", k), self._seen(y, turn, "fake", k)
             real, fake = self.judge(x, k), self.judge(y, k)
             terms[f"domain {k + 1}"] = self.objective.discriminator(real, fake).mean()
-            told.append((real > fake).float().mean())
-        return Loss(terms, {"told apart": torch.stack(told).mean()})
+            sloped = self.tricks.terms(partial(self.judge, domain=k), x, y, turn)
+            terms |= {f"{name} {k + 1}": term for name, term in sloped.items()}
+            told.append((real, fake))
+        return Loss(terms, *self.tricks.told(*(torch.cat(side) for side in zip(*told, strict=True))))
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The same from the other side, both drawings from one z."""
         fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
         terms = {}
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
-            fake = real = self.judge(y, k)
+            fake = real = self.judge(self._seen(y, turn, "fake", k), k)
             if self.objective.paired:
                 with torch.no_grad():
-                    real = self.judge(x, k)
+                    real = self.judge(self._seen(x, turn, "real", k), k)
             terms[f"domain {k + 1}"] = self.objective.generator(real, fake).mean()
         return Loss(terms, {"spread": fakes[0].detach().float().std(0).mean()})
+
+    def _seen(self, x: Tensor, turn: Turn, side: str, domain: int) -> Tensor:
+        return self.tricks.seen(x, turn, f"{side} {domain + 1}")
 
     def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The two drawings of z, ``[B, *space.shape]`` each."""

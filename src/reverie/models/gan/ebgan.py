@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -32,12 +33,13 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
+from reverie.nn import tricks
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
@@ -80,6 +82,7 @@ class EBGAN(core.Model):
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
+        self.tricks = tricks.Tricks(config, space)
         code, choice = config.code, auto("conv")
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         self.encoder = catalog.network("encoder", config.encoder, space, choice, outputs=code)
@@ -93,6 +96,8 @@ class EBGAN(core.Model):
                 modules=[self.encoder, self.decoder],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.encoder, self.decoder]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -110,14 +115,17 @@ class EBGAN(core.Model):
         condition = turn.batch.condition
         with torch.no_grad():
             fakes = self._fakes(turn.noise, condition)
-        real, fake = self._energy(turn.batch.x, condition)[0], self._energy(fakes, condition)[0]
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self._energy(x, condition)[0], self._energy(y, condition)[0]
         terms = {"real": real.mean(), "fake": F.relu(self.config.margin - fake).mean()}
-        return Loss(terms, {"energy of fake": fake.mean(), "told apart": (real < fake).float().mean()})
+        terms |= self.tricks.terms(partial(self.score, condition=condition), x, y, turn)
+        figures, sums = self.tricks.told(-real, -fake)
+        return Loss(terms, {"energy of fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """Equation 2, with the pull-away term of Equation 4."""
         fakes = self._fakes(turn.noise, turn.batch.condition)
-        energy, code = self._energy(fakes, turn.batch.condition)
+        energy, code = self._energy(self.tricks.seen(fakes, turn, "fake"), turn.batch.condition)
         terms = {"energy": energy.mean(), "pull-away": self.config.pull_away * pull_away(code)}
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -35,12 +35,12 @@ from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Batch, Condition
 from reverie.core.choice import Choice, auto
-from reverie.core.errors import RequestError, nearest
+from reverie.core.errors import nearest
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.core.strict import Strict
-from reverie.maths import adversarial, augmentation, penalties
+from reverie.maths import adversarial, penalties
+from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator, judged
 from reverie.nn.history import History
 from reverie.nn.orthogonal import orthogonal_, overlap
@@ -61,48 +61,19 @@ class Sampling(core.Sampling):
     truncation: float | None = Field(None, gt=0.0)
 
 
-class Augment(Strict):
-    """What is done to all that D sees.
-
-    Arguments:
-        policies: names from ``maths/augmentation.py``.
-        probability: with which each is applied to a row; None lets it follow how sure D is.
-        target: how sure D may be, 2 P[D(x) > D(G(z))] - 1, before the probability rises.
-        ramp: images over which the probability may rise from 0 to 1.
-    """
-
-    policies: tuple[str, ...] = ("translation", "cutout")
-    probability: float | None = Field(None, ge=0.0, le=1.0)
-    target: float = Field(0.6, gt=-1.0, lt=1.0)
-    ramp: float = Field(100_000, gt=0.0)
-
-    @field_validator("policies")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in augmentation.POLICIES:
-                raise ValueError(f"no policy '{name}'{nearest(name, augmentation.POLICIES)}")
-        return names
-
-
 SIDES = ("generator", "discriminator")
 TERMS = ("adversarial", "feature-matching", "orthogonal")
 """What a generator may minimise."""
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
         objective: a name from ``maths/adversarial.py``.
-        penalties: names from ``maths/penalties.py`` and their weights, gamma or lambda.
-        penalty_every: rounds between two that take the penalties, which then weigh as many times as much (StyleGAN2).
         smoothing: the share of real rows that D is told are not real (one-sided label smoothing).
-        clip: the greatest size of D's weights, which are cut to it after each of its steps; None leaves them.
-        input_noise: the standard deviation of normal noise on all that D sees, falling to 0 over the training.
         label_noise: the share of pairs of a real and a generated row that D is told are the other way round.
-        augment: augmentation of all that D sees; None for none. Worth it where there are few images.
         history: the weight of each player's squared distance from its past mean (historical averaging).
         generator_terms: what G minimises, and the weights: ``adversarial``, ``feature-matching``, ``orthogonal``.
         orthogonal_start: orthonormal filters at the start.
@@ -118,13 +89,8 @@ class Config(core.ModelConfig):
 
     latent: int = Field(100, ge=1)
     objective: str = "non-saturating"
-    penalties: dict[str, float] = Field({})
-    penalty_every: int = Field(1, ge=1)
     smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    clip: float | None = Field(None, gt=0.0)
-    input_noise: float = Field(0.0, ge=0.0)
     label_noise: float = Field(0.0, ge=0.0, le=0.5)
-    augment: Augment | None = None
     history: float = Field(0.0, ge=0.0)
     generator_terms: dict[str, float] = Field({"adversarial": 1.0})
     orthogonal_start: bool = False
@@ -140,12 +106,7 @@ class Config(core.ModelConfig):
     @field_validator("objective")
     @classmethod
     def _known_objective(cls, name: str) -> str:
-        return _checked(name, adversarial.objective)
-
-    @field_validator("penalties")
-    @classmethod
-    def _known_penalties(cls, weights: dict[str, float]) -> dict[str, float]:
-        return {_checked(name, penalties.penalty): weight for name, weight in weights.items()}
+        return tricks.checked(name, adversarial.objective)
 
     @field_validator("generator_terms")
     @classmethod
@@ -158,19 +119,12 @@ class Config(core.ModelConfig):
         return weights
 
     @model_validator(mode="after")
-    def _smoothing_needs_a_cross_entropy(self) -> Config:
+    def _fits(self) -> Config:
+        if self.unroll and (self.penalties or self.clip is not None):
+            raise ValueError("unroll looks ahead by the game alone, so leave penalties and clip out")
         if self.smoothing and not adversarial.objective(self.objective).classifies:
             raise ValueError("smoothing needs the objective saturating or non-saturating")
         return self
-
-
-def _checked(name: str, find: Any) -> str:
-    """The name, where ``find`` knows it; pydantic wants to hear a ValueError."""
-    try:
-        find(name)
-    except RequestError as error:
-        raise ValueError(str(error)) from None
-    return name
 
 
 class GAN(core.Model):
@@ -188,13 +142,12 @@ class GAN(core.Model):
     }
 
     config: Config
-    augmentation: Tensor
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
         game = adversarial.objective(config.objective)
         self.objective = adversarial.smoothed(game, config.smoothing) if config.smoothing else game
-        self.penalties = {name: penalties.penalty(name) for name in config.penalties}
+        self.tricks = tricks.Tricks(config, space)
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         discriminator = catalog.network("discriminator", config.discriminator, space, auto("dcgan"))
         assert isinstance(discriminator, Discriminator)
@@ -202,10 +155,6 @@ class GAN(core.Model):
         if config.orthogonal_start:
             orthogonal_(self.generator)
             orthogonal_(self.discriminator)
-        if config.augment:
-            if not space.is_image:
-                raise RequestError("model.augment is of images; leave it out on points")
-            self.register_buffer("augmentation", torch.tensor(config.augment.probability or 0.0))
         if config.history:
             self.histories = nn.ModuleDict({side: History(getattr(self, side)) for side in SIDES})
 
@@ -219,7 +168,7 @@ class GAN(core.Model):
                 optimizer=config.discriminator_optimizer,
                 turns=config.discriminator_turns,
                 after_turn=self._after_discriminator,
-                compile=not (self.penalties or config.unroll),  # both differentiate twice
+                compile=not (config.penalties or config.unroll),  # both differentiate twice
             ),
             Player(
                 name="generator",
@@ -237,23 +186,21 @@ class GAN(core.Model):
     def discriminator_loss(self, turn: Turn) -> Loss:
         """Equation 3: the game from the discriminator's side, and the penalties on its slope."""
         batch = turn.batch
-        x = self._seen(batch.x, turn, "real")
-        y = self._seen(self._shared_fakes(turn).detach(), turn, "fake")
-        due = self.penalties if turn.progress.round % self.config.penalty_every == 0 else {}
-        sloped = dict.fromkeys(penalty.at for penalty in due.values())
+        x = self.tricks.seen(batch.x, turn, "real")
+        y = self.tricks.seen(self._shared_fakes(turn).detach(), turn, "fake")
+        due = self.tricks.due(turn)
+        sloped = dict.fromkeys(penalty.at for penalty, _ in due.values())
         places = dict.fromkeys(["real", "fake", *sloped])
         points = {str(at): penalties.PLACES[at](x, y, turn.noise) for at in places}
         logits, slopes = judged(self.discriminator, points, sloped, batch.condition)
         real, fake = logits["real"], logits["fake"]
         terms = {"adversarial": self.objective.discriminator(*self._told(real, fake, turn)).mean()}
-        for name, penalty in due.items():
-            weight = self.config.penalty_every * self.config.penalties[name]
+        for name, (penalty, weight) in due.items():
             terms[name] = weight * penalty.measure(slopes[penalty.at]).mean()
         if self.config.history:
             terms["history"] = self.config.history * self._history("discriminator").distance()
-        figures = {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()}
-        figures |= {"augmentation": self.augmentation} if self.config.augment else {}
-        return Loss(terms, figures, {"rows": real.new_tensor(len(x))})
+        figures, sums = self.tricks.told(real, fake)
+        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """Equation 2 from the generator's side; a paired objective looks at the real rows too."""
@@ -262,9 +209,9 @@ class GAN(core.Model):
         if fakes is None:
             fakes = self._fakes(batch, turn.noise)
         weights, terms = self.config.generator_terms, {}
-        y = self._seen(fakes, turn, "fake")
+        y = self.tricks.seen(fakes, turn, "fake")
         matched = "feature-matching" in weights
-        x = self._seen(batch.x, turn, "real") if matched or self.objective.paired or self.config.unroll else y
+        x = self.tricks.seen(batch.x, turn, "real") if matched or self.objective.paired or self.config.unroll else y
         if "adversarial" in weights:
             judge = self._ahead(x, y, batch.condition) if self.config.unroll else self.discriminator
             fake = judge(y, batch.condition)
@@ -295,14 +242,6 @@ class GAN(core.Model):
     def _features(self, x: Tensor, condition: Condition) -> Tensor:
         return self.discriminator.features(self.discriminator.enter(x, condition))
 
-    def _seen(self, x: Tensor, turn: Turn, side: str) -> Tensor:
-        """Rows as D sees them: augmented, and with noise that makes the two sides overlap while they are apart."""
-        if self.config.augment:
-            draws = turn.noise.fork(f"augment {side}")
-            x = augmentation.augmented(x, draws, self.config.augment.policies, self.augmentation)
-        scale = self.config.input_noise * (1.0 - turn.progress.fraction)
-        return x + scale * turn.noise.fork(f"blur {side}").normal(*x.shape[1:]) if scale else x
-
     def _told(self, real: Tensor, fake: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
         """The two logits, exchanged in a share of the pairs."""
         if not self.config.label_noise:
@@ -311,14 +250,7 @@ class GAN(core.Model):
         return torch.where(wrong, fake, real), torch.where(wrong, real, fake)
 
     def _after_discriminator(self, loss: Loss) -> None:
-        config = self.config
-        if config.clip is not None:  # so that its slope is bounded, though by what is not known
-            for weight in self.discriminator.parameters():
-                weight.clamp_(-config.clip, config.clip)
-        if config.augment and config.augment.probability is None:
-            sure, rows = loss.figures["told apart"], int(loss.sums["rows"])
-            aim, ramp = config.augment.target, config.augment.ramp
-            self.augmentation.copy_(augmentation.adapted(self.augmentation, sure, aim, rows, ramp))
+        self.tricks.after_turn([self.discriminator], loss)
         self._remember("discriminator")
 
     def _after_generator(self, loss: Loss) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -34,14 +35,15 @@ from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import adversarial
+from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 HIDDEN = 128
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal: what the codes do not tell.
@@ -87,6 +89,7 @@ class InfoGAN(core.Model):
         super().__init__(config, space, parts)
         self.space = unlabelled = replace(space, classes=0)
         width = config.latent + sum(config.categories) + config.continuous
+        self.tricks = tricks.Tricks(config, space)
         self.objective = adversarial.objective(config.objective)
         self.generator = catalog.network("generator", config.generator, unlabelled, auto("dcgan"), latent=width)
         discriminator = catalog.network("discriminator", config.discriminator, unlabelled, auto("dcgan"))
@@ -106,6 +109,8 @@ class InfoGAN(core.Model):
                 modules=[self.discriminator],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.discriminator]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -126,21 +131,25 @@ class InfoGAN(core.Model):
         """
         with torch.no_grad():
             fakes = self.generator(self._draw(turn.noise)[0], None)
-        real, fake = self.discriminator(turn.batch.x), self.discriminator(fakes)
-        terms = {"adversarial": self.objective.discriminator(real, fake).mean()}
-        figures = {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()}
-        return Loss(terms, figures)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self.discriminator(x), self.discriminator(y)
+        terms = {
+            "adversarial": self.objective.discriminator(real, fake).mean(),
+            **self.tricks.terms(self.discriminator, x, y, turn),
+        }
+        figures, sums = self.tricks.told(real, fake)
+        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The game from the generator's side, and Equation 5."""
         z, codes = self._draw(turn.noise)
         fakes = self.generator(z, None)
-        features = self.discriminator.features(fakes)
+        features = self.discriminator.features(self.tricks.seen(fakes, turn, "fake"))
         fake = self.discriminator.head(features, None)
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self.discriminator(turn.batch.x)
+                real = self.discriminator(self.tricks.seen(turn.batch.x, turn, "real"))
         terms = {"adversarial": self.objective.generator(real, fake).mean(), **self._information(features, codes)}
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 

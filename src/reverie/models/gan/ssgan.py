@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -32,13 +33,14 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
+from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=3e-4, betas=(0.5, 0.999))
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.Config):
+    """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, uniform on [0, 1].
@@ -102,6 +104,7 @@ class SSGAN(core.Model):
             raise RequestError(
                 "ssgan needs labels of at least two classes: one subfolder a class, and data.condition=label"
             )
+        self.tricks = tricks.Tricks(config, space)
         self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
         discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
         assert isinstance(discriminator, Discriminator)
@@ -130,6 +133,8 @@ class SSGAN(core.Model):
                 modules=[self.discriminator, self.classes],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                after_turn=partial(self.tricks.after_turn, [self.discriminator, self.classes]),
+                compile=not config.penalties,
             ),
             Player(
                 name="generator",
@@ -146,25 +151,30 @@ class SSGAN(core.Model):
         """Section 5's three parts."""
         places = turn.noise.fork("labelled").integers(len(self.labelled.x), 1)[:, 0]
         x, label = self.labelled.x[places], self.labelled.label[places]
-        logits = self.class_logits(x)
+        logits = self.class_logits(self.tricks.seen(x, turn, "labelled"))
         terms = {"class": F.cross_entropy(logits, label)}
         figures = {"named": (logits.argmax(1) == label).float().mean()}
         if not self.config.unlabelled:
             return Loss(terms, figures)
         with torch.no_grad():
             fakes = self._fakes(turn.noise)
-        real, fake = self.score(turn.batch.x), self.score(fakes)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self.score(x), self.score(y)
+        terms |= self.tricks.terms(self.score, x, y, turn)
         terms["real"] = self.config.unlabelled * F.softplus(-real).mean()
         terms["fake"] = self.config.unlabelled * F.softplus(fake).mean()
         figures |= {"real score": real.mean(), "fake score": fake.mean()}
-        return Loss(terms, {**figures, "told apart": (real > fake).float().mean()})
+        told, sums = self.tricks.told(real, fake)
+        return Loss(terms, figures | told, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """Feature matching: the only loss with which the paper's classifier gained from fakes."""
         fakes = self._fakes(turn.noise)
         with torch.no_grad():
-            wanted = self.discriminator.features(turn.batch.x).float().mean(0)
-        apart = (self.discriminator.features(fakes).float().mean(0) - wanted).square().mean()
+            x = self.tricks.seen(turn.batch.x, turn, "real")
+            wanted = self.discriminator.features(x).float().mean(0)
+        y = self.tricks.seen(fakes, turn, "fake")
+        apart = (self.discriminator.features(y).float().mean(0) - wanted).square().mean()
         return Loss({"feature-matching": apart}, {"spread": fakes.detach().float().std(0).mean()})
 
     def class_logits(self, x: Tensor) -> Tensor:
