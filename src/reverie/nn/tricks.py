@@ -64,6 +64,7 @@ class Config(ModelConfig):
         clip: the greatest size of D's weights, which are cut to it after each of its steps; None leaves them.
         input_noise: the standard deviation of normal noise on all that D sees, falling to 0 over the training.
         augment: augmentation of all that D sees; None for none. Worth it where there are few images.
+        discriminator_turns: D's steps in each round.
     """
 
     penalties: dict[str, float] = Field({})
@@ -71,6 +72,7 @@ class Config(ModelConfig):
     clip: float | None = Field(None, gt=0.0)
     input_noise: float = Field(0.0, ge=0.0)
     augment: Augment | None = None
+    discriminator_turns: int = Field(1, ge=1)
 
     @field_validator("penalties")
     @classmethod

@@ -101,6 +101,7 @@ class ACGAN(core.Model):
                 modules=[self.discriminator, self.classes],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.discriminator]),
                 compile=not config.penalties,
             ),

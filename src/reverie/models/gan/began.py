@@ -92,6 +92,7 @@ class BEGAN(core.Model):
                 modules=[self.encoder, self.decoder],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.encoder, self.decoder]),
                 compile=not config.penalties,
             ),

@@ -145,6 +145,7 @@ class BiGAN(core.Model):
                 modules=[self.look, self.scores],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.look, self.scores]),
                 compile=not config.penalties,
             ),

@@ -102,6 +102,7 @@ class CAN(core.Model):
                 modules=[self.discriminator, self.styles],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.discriminator]),
                 compile=not config.penalties,
             ),

@@ -115,6 +115,7 @@ class CoGAN(core.Model):
                 modules=[self.discriminator, self.entries],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.discriminator, self.entries]),
                 compile=not config.penalties,
             ),

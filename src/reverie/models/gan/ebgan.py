@@ -96,6 +96,7 @@ class EBGAN(core.Model):
                 modules=[self.encoder, self.decoder],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.encoder, self.decoder]),
                 compile=not config.penalties,
             ),

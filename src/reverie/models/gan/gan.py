@@ -77,7 +77,6 @@ class Config(tricks.Config):
         history: the weight of each player's squared distance from its past mean (historical averaging).
         generator_terms: what G minimises, and the weights: ``adversarial``, ``feature-matching``, ``orthogonal``.
         orthogonal_start: orthonormal filters at the start.
-        discriminator_turns: the discriminator's steps in each round.
         unroll: steps that G looks ahead: it answers to D as D would be after them (unrolled GAN).
         unroll_rate: the rate of those steps, by plain gradient descent.
         generator: the network of G.
@@ -94,7 +93,6 @@ class Config(tricks.Config):
     history: float = Field(0.0, ge=0.0)
     generator_terms: dict[str, float] = Field({"adversarial": 1.0})
     orthogonal_start: bool = False
-    discriminator_turns: int = Field(1, ge=1)
     unroll: int = Field(0, ge=0)
     unroll_rate: float = Field(0.1, gt=0.0)
     generator: Choice = Choice(name="auto")

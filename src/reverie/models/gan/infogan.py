@@ -109,6 +109,7 @@ class InfoGAN(core.Model):
                 modules=[self.discriminator],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.discriminator]),
                 compile=not config.penalties,
             ),

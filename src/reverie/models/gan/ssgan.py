@@ -133,6 +133,7 @@ class SSGAN(core.Model):
                 modules=[self.discriminator, self.classes],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
+                turns=config.discriminator_turns,
                 after_turn=partial(self.tricks.after_turn, [self.discriminator, self.classes]),
                 compile=not config.penalties,
             ),
