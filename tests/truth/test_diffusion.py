@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -260,6 +261,18 @@ def test_optimal_transport_pairs_the_noise_and_leaves_the_rest():
     best = (eps[optimal_pairs(x, eps)] - x).square().mean().item()
     assert paired.loss(turn(x)).terms["simple"].item() == pytest.approx(best)
     assert best < 0.2 * (eps - x).square().mean().item()
+
+
+def test_optimal_transport_keeps_to_the_labels_of_the_batch():
+    space = Space(POINTS.shape, classes=2)
+    model = Diffusion(Config(path="straight", prediction="velocity", coupling="optimal-transport"), space, {})
+    x, label = KeyedNoise(1, torch.arange(64), "x").normal(2), torch.arange(64) % 2
+    given = turn(x)
+    given = given._replace(batch=replace(given.batch, condition=Condition(label=label)))
+    eps = KeyedNoise(0, torch.arange(64), "loss").fork("eps").normal(2)
+    best = (eps[optimal_pairs(x, eps, label)] - x).square().mean().item()
+    assert model.loss(given).terms["simple"].item() == pytest.approx(best)
+    assert best != pytest.approx((eps[optimal_pairs(x, eps)] - x).square().mean().item())
 
 
 def test_learned_variances_are_between_the_two_in_logarithms_and_trained_alone_by_the_bound():
