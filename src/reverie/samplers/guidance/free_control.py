@@ -101,7 +101,7 @@ class FreeControl(Wrapper):
         maps: which feature maps, by number.
         structure: s of E_s.
         appearance: s of E_a.
-        siblings: a_t by time, rounded to 6 digits; needed where appearance is above 0.
+        siblings: a_t by time, of which the nearest to t counts; needed where appearance is above 0.
         axes: how many a map.
     """
 
@@ -154,6 +154,9 @@ class FreeControl(Wrapper):
         wanted = [heard[k] for k in self.maps]
         if self.appearance == 0 or self.siblings is None:
             return axes, wanted, None
-        sibling = as_many(self.siblings[round(float(t[0]), 6)], x_t)
+        # The time here has the digits of the rows: the nearest is the same step, equal it need not be.
+        time = float(t[0])
+        nearest = min(self.siblings, key=lambda stored: abs(stored - time))
+        sibling = as_many(self.siblings[nearest], x_t)
         heard = features(self.steers, self.model, sibling, t, condition)
         return axes, wanted, [appearance(heard[k], a) for k, a in zip(self.maps, axes, strict=True)]
