@@ -81,6 +81,17 @@ def test_sdedit_goes_from_the_picture_to_a_new_sample(model: Known) -> None:
     assert task.times(sdedit.Settings(steps=4), 0.4) == [0.4, 0.25, 0.0]
 
 
+def test_a_path_of_so_many_steps_is_walked_on_those() -> None:
+    task = Task(model=Known(LinearBetas(10)), x=torch.zeros(1, *SHAPE).double())
+    assert task.times(invert.Settings(steps=4)) == [1.0, 0.8, 0.5, 0.2, 0.0]
+    for kind in ("log-snr", "karras"):
+        assert min(task.times(invert.Settings(steps=10, grid=kind))[:-1]) >= 0.1 - 1e-12
+    for settings in (invert.Settings(steps=11), invert.Settings(steps=11, grid="karras")):
+        with pytest.raises(RequestError, match="steps = 11 is more than this model's T = 10"):
+            vary.draw(task, vary.Settings(**settings.model_dump()))
+    assert len(Task(model=Known(Straight()), x=task.x).times(invert.Settings(steps=5000))) == 5001
+
+
 def test_inversion_comes_back_with_more_steps(model: Known) -> None:
     task = Task(model=model, x=pictures(model))
 

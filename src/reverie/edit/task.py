@@ -18,7 +18,7 @@ from reverie.core.errors import RequestError, ReverieError, nearest
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.strict import Strict
-from reverie.maths.paths import prior_scale
+from reverie.maths.paths import prior_scale, ticks
 from reverie.maths.times import Grid, grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
@@ -130,8 +130,13 @@ class Task:
         return prior_scale(self.denoises.path, self.x.device) * self.normal("start")
 
     def times(self, settings: Settings, start: float = 1.0) -> list[float]:
-        """Times from ``start`` down to 0: of so many steps from 1 those that lie there."""
-        return [start, *(t for t in grid(settings.grid, settings.steps, self.denoises.path) if t < start)]
+        """Times from ``start`` down to 0: of so many steps from 1 those that lie there.
+
+        Raises:
+            RequestError: there are more steps than the path has.
+        """
+        path = self.denoises.path
+        return [start, *(t for t in grid(settings.grid, settings.steps, path, ticks(path)) if t < start)]
 
     def condition(self, rows: int | None = None) -> Condition:
         """The class asked for, or none, for each result."""
