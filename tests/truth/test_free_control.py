@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Change
 from reverie.core.space import Space
 from reverie.maths.paths import Cosine, per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.samplers.guidance import free_control
 from reverie.samplers.guidance.free_control import FreeControl
 
@@ -99,6 +100,17 @@ def test_the_noise_is_moved_up_the_energys_slope(structure: float, appearance: f
     assert structure * after[0].sum() + appearance * after[1].sum() < (
         structure * before[0].sum() + appearance * before[1].sum()
     )
+
+
+def test_the_variance_of_a_learned_step_stays() -> None:
+    class Sure(Toy):
+        def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> LearnedStep:
+            return LearnedStep(super().denoise(x_t, t).mean, torch.sigmoid(x_t))
+
+    x_t, t = drawn(3, 4), torch.full((3,), 0.4, dtype=torch.float64)
+    found = replace(control(), model=(sure := Sure()), steers=sure).denoise(x_t, t)
+    assert isinstance(found, LearnedStep)
+    assert torch.equal(found.step_variance, torch.sigmoid(x_t))
 
 
 def test_each_step_looks_at_the_sibling_of_its_own_time() -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior, Steers
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.samplers.guidance.wrapper import Wrapper, as_many
 
 
@@ -84,5 +84,8 @@ class CtrlX(Wrapper):
 
         all_three = None if condition is None else condition.join(condition).join(condition)
         with self.steers.steered(change):
-            mean = self.model.denoise(torch.cat([*beside, x_t]), t.repeat(3), all_three).mean
-        return Dirac(mean.chunk(3)[2])
+            posterior = self.model.denoise(torch.cat([*beside, x_t]), t.repeat(3), all_three)
+        mean = posterior.mean.chunk(3)[2]
+        if isinstance(posterior, LearnedStep):
+            return LearnedStep(mean, posterior.step_variance.chunk(3)[2])
+        return Dirac(mean)

@@ -35,7 +35,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior, Steers
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper, as_many, bounded, with_gradient
 
 
@@ -135,10 +135,10 @@ class FreeControl(Wrapper):
             return 0.5 * x_t[0].numel() / len(self.maps) * total
 
         with self.steers.steered(listen):
-            x_0, slope = with_gradient(self.model, x_t, t, condition, energy)
+            plain, slope = with_gradient(self.model, x_t, t, condition, energy)
         what = f"structure = {self.structure:g}, appearance = {self.appearance:g}"
         sigma_t = per_row(self.path(t)[1], x_t)
-        return Dirac(bounded(x_0 - sigma_t**2 * slope, x_0, what, t))
+        return moved(plain, bounded(plain.mean - sigma_t**2 * slope, plain.mean, what, t))
 
     def _wanted(
         self, x_t: Tensor, t: Tensor, condition: Condition | None
