@@ -64,16 +64,16 @@ def principal_axes(f: Tensor, count: int) -> Axes:
 
 
 def features(steers: Steers, model: Denoises, x_t: Tensor, t: Tensor, condition: Condition | None) -> list[Tensor]:
-    """All feature maps, ``[B, C, places]`` each."""
-    heard: list[Tensor] = []
+    """All feature maps, ``[B, C, places]`` each; of several passes those of the last, which the answer comes from."""
+    heard: dict[int, Tensor] = {}
 
     def listen(k: int, f: Tensor) -> Tensor:
-        heard.append(f)
+        heard[k] = f
         return f
 
     with steers.steered(listen):
         model.denoise(x_t, t, condition)
-    return heard
+    return [heard[k] for k in range(len(heard))]
 
 
 def structure_energy(f: Tensor, wanted: Tensor, axes: Axes) -> Tensor:
@@ -118,10 +118,10 @@ class FreeControl(Wrapper):
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         with torch.no_grad():
             axes, wanted, like = self._wanted(x_t, t, condition)
-        heard: list[Tensor] = []
+        heard: dict[int, Tensor] = {}
 
         def listen(k: int, f: Tensor) -> Tensor:
-            heard.append(f)
+            heard[k] = f
             return f
 
         def energy(x_t: Tensor, x_0: Tensor) -> Tensor:
