@@ -278,3 +278,29 @@ def test_dps_steps_as_its_solver_does_with_a_learned_variance() -> None:
     again.normal(3)
     steered, _ = DPS(solver, Sum(), Sum()(x_t), 0.0).step(model, x_t, t, s, None, again, ())
     assert torch.equal(steered, plain)
+
+
+@pytest.mark.parametrize("until", [1.0, 0.8, 0.0])
+def test_ctrl_x_takes_features_at_times_above_its_bound_alone(until: float) -> None:
+    """At 1 none, not even in the first step, which is at t = 1; at 0 in all."""
+
+    class Heard(GaussianData):
+        """Its one feature map is x_t itself, which is also its estimate."""
+
+        change: Change | None = None
+
+        @contextmanager
+        def steered(self, change: Change) -> Iterator[None]:
+            self.change = change
+            yield
+
+        def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Dirac:
+            assert self.change is not None
+            return Dirac(self.change(0, x_t[:, :, None])[:, :, 0])
+
+    model, (x, _) = Heard(PATHS["straight"], MEAN, C), start(3)
+    guided = CtrlX(model, model, x + 1, x + 2, x + 3, (0,), (), structure_until=until)
+    for time in (1.0, 0.9, 0.8, 0.3):
+        t = torch.full((3,), time, dtype=torch.float64)
+        taken = (1 - t[:, None]) * (x + 1) + t[:, None] * (x + 3)
+        assert torch.equal(guided.denoise(x, t).mean, taken if time > until else x)

@@ -55,8 +55,8 @@ class CtrlX(Wrapper):
         noise: normals ``[B, ...]`` that take both to x_t.
         structure_maps: numbers of the feature maps that are taken from the structure.
         appearance_maps: numbers of those that are given the appearance.
-        structure_until: down to this time.
-        appearance_until: down to this time.
+        structure_until: at times above this one; 1 is never.
+        appearance_until: likewise.
     """
 
     steers: Steers
@@ -76,9 +76,9 @@ class CtrlX(Wrapper):
 
         def change(k: int, f: Tensor) -> Tensor:
             s, a, own = f.chunk(3)
-            if k in self.structure_maps and time >= self.structure_until:
+            if k in self.structure_maps and time > self.structure_until:
                 own = s
-            if k in self.appearance_maps and time >= self.appearance_until:
+            if k in self.appearance_maps and time > self.appearance_until:
                 own = transferred(own, a)
             return torch.cat([s, a, own])
 
