@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -203,6 +204,19 @@ def test_the_flows_likelihood_is_log_p_on_every_path(path, prediction):
     assert model.view(LogProb) is model
 
 
+@pytest.mark.parametrize("first", [-13.3, -6.0, -3.0])
+def test_the_flows_likelihood_counts_the_noise_with_which_a_path_begins(first):
+    """A sample ends at x_{t=0} ~ N(0, alpha_0^2 C + sigma_0^2 I), whose density a row has; gamma_1 = 12 is noise."""
+    path = {"name": "linear-log-snr", "first": first, "last": 12.0}
+    model = create(path, torch.zeros(2).double(), prediction="eps", likelihood=Likelihood(by="flow", steps=60))
+    alpha_0, sigma_0 = model.path(torch.zeros(1).double())
+    ends = torch.distributions.MultivariateNormal(0 * MEAN, alpha_0**2 * COVARIANCE + sigma_0**2 * torch.eye(2))
+    x = ends.mean + KeyedNoise(0, torch.arange(20), "data").normal(2).double() @ ends.scale_tril.T
+    assert ((model.log_prob(x) - ends.log_prob(x)) / 2).abs().max() < 1e-3
+    if first == -13.3:  # a trace that data do not show
+        assert ((model.log_prob(x) - DATA.log_prob(x + MEAN)) / 2).abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("path", ["linear-betas", "sub-variance-preserving", "edm"])
 def test_samples_start_where_the_path_ends(path):
     """The moments of the data come out of Heun's steps; encode undoes decode."""
@@ -260,6 +274,18 @@ def test_optimal_transport_pairs_the_noise_and_leaves_the_rest():
     best = (eps[optimal_pairs(x, eps)] - x).square().mean().item()
     assert paired.loss(turn(x)).terms["simple"].item() == pytest.approx(best)
     assert best < 0.2 * (eps - x).square().mean().item()
+
+
+def test_optimal_transport_keeps_to_the_labels_of_the_batch():
+    space = Space(POINTS.shape, classes=2)
+    model = Diffusion(Config(path="straight", prediction="velocity", coupling="optimal-transport"), space, {})
+    x, label = KeyedNoise(1, torch.arange(64), "x").normal(2), torch.arange(64) % 2
+    given = turn(x)
+    given = given._replace(batch=replace(given.batch, condition=Condition(label=label)))
+    eps = KeyedNoise(0, torch.arange(64), "loss").fork("eps").normal(2)
+    best = (eps[optimal_pairs(x, eps, label)] - x).square().mean().item()
+    assert model.loss(given).terms["simple"].item() == pytest.approx(best)
+    assert best != pytest.approx((eps[optimal_pairs(x, eps)] - x).square().mean().item())
 
 
 def test_learned_variances_are_between_the_two_in_logarithms_and_trained_alone_by_the_bound():

@@ -245,6 +245,30 @@ def test_pairs_of_many_rows_are_those_of_the_plain_assignment():
         torch.testing.assert_close(cost[rows, chosen].sum(), best, rtol=1e-5, atol=0)
 
 
+def test_pairs_never_mix_labels_and_are_the_best_of_those():
+    noise = KeyedNoise(0, torch.arange(90), "x")
+    x, y, label = noise.normal(2), noise.normal(2), torch.arange(90) % 4 - 1  # -1 is a row without a label
+    chosen = optimal_pairs(x, y, label)
+    assert sorted(chosen.tolist()) == list(range(90))
+    assert bool((label[chosen] == label).all())
+    for value in label.unique():
+        rows = (label == value).nonzero()[:, 0]
+        assert torch.equal(chosen[rows], rows[optimal_pairs(x[rows], y[rows])])
+    assert torch.equal(optimal_pairs(x, y), optimal_pairs(x, y, torch.full((90,), 3)))
+
+
+def test_noise_of_a_label_is_all_of_the_noise():
+    """Labels on either side of 0: over all rows, each would get its own half of the noise, of mean 0.8."""
+    label = torch.arange(4096) % 2
+    noise = KeyedNoise(0, torch.arange(4096), "x")
+    x, eps = 0.1 * noise.normal(1) + 4 * label[:, None] - 2, noise.normal(1)
+    batches = zip(*(values.split(128) for values in (x, eps, label)), strict=True)
+    paired = torch.cat([e[optimal_pairs(a, e, b)] for a, e, b in batches])
+    for value in (0, 1):
+        assert paired[label == value].mean().item() == pytest.approx(0, abs=0.1)  # five standard errors
+        assert paired[label == value].std().item() == pytest.approx(1, abs=0.08)
+
+
 @pytest.mark.parametrize("old", [VariancePreserving(), Straight(), Edm()], ids=lambda path: type(path).__name__)
 def test_a_converted_denoiser_believes_the_same(old):
     """The exact denoiser of one path, asked on another, is the exact denoiser of the other."""

@@ -26,7 +26,7 @@ from reverie.edit.task import Task, tools
 from reverie.maths.operators import Downsample
 from reverie.maths.paths import LinearBetas, Straight, VarianceExploding, prior_scale
 from reverie.maths.posteriors import Dirac, GaussianData
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import find_solver, solvers
 
 SHAPE = (1, 4, 4)
 
@@ -81,6 +81,17 @@ def test_sdedit_goes_from_the_picture_to_a_new_sample(model: Known) -> None:
     assert task.times(sdedit.Settings(steps=4), 0.4) == [0.4, 0.25, 0.0]
 
 
+def test_a_path_of_so_many_steps_is_walked_on_those() -> None:
+    task = Task(model=Known(LinearBetas(10)), x=torch.zeros(1, *SHAPE).double())
+    assert task.times(invert.Settings(steps=4)) == [1.0, 0.8, 0.5, 0.2, 0.0]
+    for kind in ("log-snr", "karras"):
+        assert min(task.times(invert.Settings(steps=10, grid=kind))[:-1]) >= 0.1 - 1e-12
+    for settings in (invert.Settings(steps=11), invert.Settings(steps=11, grid="karras")):
+        with pytest.raises(RequestError, match="steps = 11 is more than this model's T = 10"):
+            vary.draw(task, vary.Settings(**settings.model_dump()))
+    assert len(Task(model=Known(Straight()), x=task.x).times(invert.Settings(steps=5000))) == 5001
+
+
 def test_inversion_comes_back_with_more_steps(model: Known) -> None:
     task = Task(model=model, x=pictures(model))
 
@@ -91,6 +102,26 @@ def test_inversion_comes_back_with_more_steps(model: Known) -> None:
 
     assert off(400) < 0.6 * off(200) < 0.4 * off(100), "order 1"
     assert off(100, "heun") < 0.3 * off(100)
+
+
+BOTH_WAYS = ["ddim", "dormand-prince", "euler", "heun"]
+
+
+@pytest.mark.parametrize("solver", BOTH_WAYS)
+def test_solvers_that_run_both_ways_come_back_through_noise_of_the_models_size(model: Known, solver: str) -> None:
+    task = Task(model=model, x=pictures(model, 40))
+    settings = vary.Settings(solver=solver, steps=1 if solver == "dormand-prince" else 60)
+    z = invert.inverted(task, task.x, settings)
+    assert float(z.std()) / prior_scale(model.path) == pytest.approx(1, abs=0.1)
+    assert float((invert.taken_back(task, z, settings) - task.x).square().mean().sqrt()) < 0.05
+
+
+@pytest.mark.parametrize("solver", [*sorted(set(solvers()) - set(BOTH_WAYS)), {"name": "ddim", "eta": 0.5}], ids=str)
+def test_solvers_that_go_towards_data_only_are_no_way_to_noise(solver: str | dict[str, object]) -> None:
+    name = solver if isinstance(solver, str) else "name: ddim, eta: 0.5"
+    for tool in (invert, vary, blend):
+        with pytest.raises(RequestError, match=f"solver = .*{name}.* goes towards data only: take one that"):
+            tool.Settings(solver=solver)
 
 
 def test_the_noise_of_a_picture_is_white(model: Known) -> None:

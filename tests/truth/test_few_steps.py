@@ -33,7 +33,7 @@ from reverie.maths.posteriors import Dirac, GaussianData
 from reverie.models.diffusion import consistency, progressive, reflow
 from reverie.nn.pairs import Pairs
 from reverie.nn.preconditioned import Preconditioned
-from reverie.nn.student import Student
+from reverie.nn.student import Student, find_teacher
 from reverie.samplers.straightened import Straightened, time_of
 
 MEAN = torch.tensor([0.6, -0.4], dtype=torch.float64)
@@ -550,3 +550,30 @@ def test_bad_teachers_are_told_in_a_sentence():
         reflow.Reflow(reflow.Config(), Space((2,), classes=4), {"teacher": labelled})
     unlabelled = reflow.Reflow(reflow.Config(), Space((2,), classes=4), teacher())
     assert unlabelled.space.classes == 0, "a student has no labels that its teacher does not know"
+
+
+@pytest.mark.parametrize(
+    ("known", "data", "told"),
+    [
+        (Space((2,), maps=3), POINTS, "draws from maps of 3 channels, the data have no maps"),
+        (Space((2,), maps=3), Space((2,), maps=1), "draws from maps of 3 channels, the data have maps of 1 channels"),
+        (Space((2,), sequence=8), POINTS, "draws from sequences of 8 values, the data have no sequences"),
+        (POINTS, Space((2,), sequence=8), "draws from no sequences, the data have sequences of 8"),
+        (POINTS, Space((2,), maps=1), "draws from no maps, the data have maps of 1"),
+    ],
+)
+def test_a_teacher_draws_from_what_the_data_have(known, data, told):
+    model = Known(GaussianData(Straight(), MEAN, COVARIANCE), known)
+    with pytest.raises(RequestError, match=told):
+        find_teacher({"teacher": Part(model)}, data)
+    find_teacher({"teacher": Part(model)}, known)
+
+
+def test_a_teacher_that_does_without_maps_teaches_without():
+    class Optional(Known):
+        maps_optional = True
+
+    part = Part(Optional(GaussianData(Straight(), MEAN, COVARIANCE), Space((2,), maps=1)))
+    assert find_teacher({"teacher": part}, POINTS) is part
+    with pytest.raises(RequestError, match="maps of 1 channels, the data have maps of 2"):
+        find_teacher({"teacher": part}, Space((2,), maps=2))

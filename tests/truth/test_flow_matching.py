@@ -172,4 +172,5 @@ def test_maps_are_refused_by_what_would_not_look_at_them():
     for recipe in ("dcgan", "vae"):
         with pytest.raises(RequestError, match=r"has no place for data\.maps"):
             create(recipe, Space((1, 16, 16), depth=256, maps=1))
-    create("flow-matching", Space((1, 16, 16), maps=1))
+    for network in ("unet", "dit", "mlp"):
+        create("flow-matching", Space((1, 16, 16), maps=1), changes={"model.network": network})

@@ -1,22 +1,27 @@
 """Guidance against closed forms: Gaussian data, whose denoiser, posteriors and tilted densities are known exactly."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
 
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Path
+from reverie.core.capabilities import Change, Path
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.noise import KeyedNoise
 from reverie.maths.operators import Mask
 from reverie.maths.paths import LinearBetas, Straight, per_row
-from reverie.maths.posteriors import Dirac, GaussianData
+from reverie.maths.posteriors import Dirac, GaussianData, LearnedStep
 from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
+from reverie.samplers.ddpm import Ancestral
 from reverie.samplers.guidance.autoguidance import Autoguidance
 from reverie.samplers.guidance.classifier import Classifier
 from reverie.samplers.guidance.classifier_free import ClassifierFree
-from reverie.samplers.guidance.ctrl_x import transferred
+from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.ctrl_x import CtrlX, transferred
 from reverie.samplers.guidance.dps import DPS
 from reverie.samplers.guidance.free_control import principal_axes, structure_energy
 from reverie.samplers.guidance.interval import Interval
@@ -230,3 +235,72 @@ def test_features_are_compared_and_carried_over() -> None:
     structure = torch.where(region, 1.0, -1.0).expand(1, 64, 40).double() * 20
     like = torch.where(region.flip(0), 7.0, 3.0).expand(1, 64, 40).double()
     assert torch.allclose(transferred(structure, like), torch.where(region, 7.0, 3.0).double(), atol=0.01)
+
+
+class Sure(GaussianData):
+    """The exact denoiser, with a variance of its next step that tells the rows apart."""
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> LearnedStep:
+        mean = super().denoise(x_t, t, condition).mean
+        return LearnedStep(mean, torch.sigmoid(x_t))
+
+    @contextmanager
+    def steered(self, change: Change) -> Iterator[None]:
+        yield
+
+
+def test_guidance_keeps_the_variance_of_a_learned_step() -> None:
+    """That of the plain model at these rows, whatever becomes of the mean."""
+    path = PATHS["ddpm"]
+    model, bad = Sure(path, MEAN, C), exact(path, MEAN, 2 * C)
+    x_t, t = start(4)[0], torch.tensor([0.2, 0.4, 0.6, 0.8]).double()
+    slope = Classifier(model, lambda x, t: -x.square().sum(1), 0.3)
+    for guided in (
+        Autoguidance(model, bad, 2.0),
+        slope,
+        Interval(model, slope, 0.3, 0.7),
+        CtrlX(model, model, x_t + 1, x_t + 2, x_t, (), ()),
+        Clip(slope),
+        MomentMatching(model, Sum(), Sum()(x_t)),
+    ):
+        found = guided.denoise(x_t, t)
+        assert isinstance(found, LearnedStep), type(guided).__name__
+        assert torch.equal(found.step_variance, torch.sigmoid(x_t)), type(guided).__name__
+        assert not found.step_variance.requires_grad
+
+
+def test_dps_steps_as_its_solver_does_with_a_learned_variance() -> None:
+    x_t, noise = start(4)
+    t, s = (torch.full((4,), time).double() for time in (0.5, 0.4))
+    model, solver = Sure(PATHS["ddpm"], MEAN, C), Ancestral("learned")
+    plain, _ = solver.step(model, x_t, t, s, None, noise, ())
+    again = KeyedNoise(0, torch.arange(4), "test")
+    again.normal(3)
+    steered, _ = DPS(solver, Sum(), Sum()(x_t), 0.0).step(model, x_t, t, s, None, again, ())
+    assert torch.equal(steered, plain)
+
+
+@pytest.mark.parametrize("until", [1.0, 0.8, 0.0])
+def test_ctrl_x_takes_features_at_times_above_its_bound_alone(until: float) -> None:
+    """At 1 none, not even in the first step, which is at t = 1; at 0 in all."""
+
+    class Heard(GaussianData):
+        """Its one feature map is x_t itself, which is also its estimate."""
+
+        change: Change | None = None
+
+        @contextmanager
+        def steered(self, change: Change) -> Iterator[None]:
+            self.change = change
+            yield
+
+        def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Dirac:
+            assert self.change is not None
+            return Dirac(self.change(0, x_t[:, :, None])[:, :, 0])
+
+    model, (x, _) = Heard(PATHS["straight"], MEAN, C), start(3)
+    guided = CtrlX(model, model, x + 1, x + 2, x + 3, (0,), (), structure_until=until)
+    for time in (1.0, 0.9, 0.8, 0.3):
+        t = torch.full((3,), time, dtype=torch.float64)
+        taken = (1 - t[:, None]) * (x + 1) + t[:, None] * (x + 3)
+        assert torch.equal(guided.denoise(x, t).mean, taken if time > until else x)

@@ -9,11 +9,17 @@ import pytest
 import torch
 from scipy import stats
 
+from reverie.core.errors import RequestError
+from reverie.core.space import Space
 from reverie.maths import predictions
 from reverie.maths.discretised_gaussian import discretised_gaussian_log_prob
+from reverie.maths.path_choice import find_path
 from reverie.maths.paths import LinearBetas, Straight, per_row
 from reverie.maths.posteriors import GaussianData, backward
 from reverie.maths.times import even, logit_normal, time_grid
+from reverie.models.diffusion.ddpm import DDPM
+from reverie.models.diffusion.ddpm import Config as DDPMConfig
+from reverie.nn.schedule import LearnedSchedule
 
 PATHS = [LinearBetas(), Straight()]
 
@@ -174,3 +180,25 @@ def test_time_grids():
     assert time_grid(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert time_grid(1000, 1000) == [i / 1000 for i in range(1000, -1, -1)]
     assert time_grid(3, 10) == [1.0, 0.7, 0.3, 0.0]
+
+
+@pytest.mark.parametrize("betas", [(1e-4, 1.5), (0.0, 0.02), (0.02, 1e-4), (-0.1, 0.1), (0.5, 1.0)])
+def test_betas_rise_within_0_and_1(betas):
+    with pytest.raises(RequestError, match="they must rise from the first to the last, and lie between 0 and 1"):
+        LinearBetas(10, *betas)
+    with pytest.raises(RequestError, match="betas go from"):
+        DDPM(DDPMConfig(betas=betas), Space((2,)), {})
+    assert LinearBetas(10, 0.1, 0.1)(times(1.0))[0].item() ** 2 == pytest.approx(0.9**10)
+
+
+@pytest.mark.parametrize("name", ["variance-exploding", "noise-levels", "edm", "linear-log-snr", "learned"])
+def test_noise_grows_from_one_end_of_a_path_to_the_other(name):
+    low, high = ("first", "last") if name in ("linear-log-snr", "learned") else ("smallest", "largest")
+    for least, most in ((3.0, 2.0), (2.0, 2.0)):
+        with pytest.raises(RequestError, match=f"path.{low} = {least:g} must be less than path.{high} = 2"):
+            find_path({"name": name, low: least, high: most})
+    path = find_path({"name": name, low: 2.0, high: 3.0})
+    alpha, sigma = path(torch.linspace(0, 1, 20, dtype=torch.float64))
+    assert bool(((sigma / alpha).diff() > 0).all())
+    with pytest.raises(RequestError, match="gamma goes from 3 to 2: it must rise"):
+        LearnedSchedule(3.0, 2.0)

@@ -15,6 +15,7 @@ from reverie.core.strict import Strict
 from reverie.maths.paths import LinearBetas, Straight
 from reverie.maths.posteriors import GaussianData, GaussianMixtureData
 from reverie.maths.times import grid, karras_grid, log_snr, log_snr_grid, time_grid, time_of
+from reverie.models.diffusion import consistency, palette, reflow
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.edm import EDM
 from reverie.samplers.euler import Euler
@@ -180,3 +181,22 @@ def test_a_mixtures_posterior_has_its_covariance():
     x, t = torch.tensor([[0.0, 0.1]], dtype=torch.float64), torch.tensor([0.4], dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda x_t: model.denoise(x_t, t).mean[0], x)[:, 0]
     torch.testing.assert_close(model.denoise(x, t).covariance[0], 0.4**2 / 0.6 * jacobian)
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (palette.Config, {"sampling": {"solver": "heum"}}),
+        (reflow.Config, {"sampling": {"solver": "heum"}}),
+        (consistency.Config, {"solver": "heum"}),
+    ],
+)
+def test_a_misspelt_solver_is_told_when_settings_are_read(config, settings):
+    with pytest.raises(RequestError, match="no solver 'heum'; did you mean 'heun'"):
+        config.read(settings, "model")
+
+
+def test_a_student_follows_its_teacher_without_noise():
+    with pytest.raises(RequestError, match=r"solver = .*ddpm.* goes towards data only"):
+        consistency.Config.read({"solver": "ddpm"}, "model")
+    assert consistency.Config.read({"solver": "euler"}, "model").solver == Euler()

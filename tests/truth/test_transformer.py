@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from reverie.core.batch import Condition
 from reverie.core.errors import RequestError
 from reverie.core.space import Space
+from reverie.maths.posteriors import Dirac
 from reverie.nn.attention import _Attend, attend
 from reverie.nn.control import Controllable
 from reverie.nn.denoiser import dit, mlp, unet
@@ -17,6 +18,7 @@ from reverie.nn.features import steered
 from reverie.nn.patches import from_patches, patches
 from reverie.nn.rotary import rotate, rotation
 from reverie.nn.transformer import CrossAttention, SpatialTransformer
+from reverie.samplers.guidance.free_control import features
 
 CPU = torch.device("cpu")
 TIMES = torch.tensor([0.2, 0.7])
@@ -85,6 +87,33 @@ def test_feature_maps_are_read_and_changed_from_outside():
         with steered(net, lambda k, h: torch.zeros_like(h) if k == 2 else h):
             alike = patches(net(x, TIMES), 2)
     torch.testing.assert_close(alike, net.head(b)[:, None].expand_as(alike))  # nothing of the image is left
+
+
+def test_a_network_that_sees_its_answer_has_its_blocks_features_once_those_of_the_last_pass():
+    net = woken(transformer(Space((1, 8, 8)), self_conditioning=True))
+    x = randn(2, 1, 8, 8, dtype=torch.float32)
+    passes, outputs = [], []
+    hook = net.blocks[2].register_forward_hook(lambda block, inputs, output: outputs.append(output.mT))
+    with torch.no_grad(), steered(net, lambda k, h: passes.append(k) or h):
+        net(x, TIMES)
+    assert passes == [0, 1, 2, 0, 1, 2]
+
+    class Denoiser:
+        space = Space((1, 8, 8))
+
+        def steered(self, change):
+            return steered(net, change)
+
+        def denoise(self, x_t, t, condition=None):
+            return Dirac(net(x_t, t))
+
+    outputs.clear()
+    with torch.no_grad():
+        found = features(Denoiser(), Denoiser(), x, TIMES, None)
+    hook.remove()
+    assert len(found) == 3
+    assert torch.equal(found[2], outputs[1])
+    assert not torch.equal(found[2], outputs[0])
 
 
 def test_rotation_depends_on_relative_places_alone():

@@ -47,6 +47,19 @@ def test_patches_are_channels_of_a_smaller_image():
     torch.testing.assert_close(whole(x[..., :9, :13], t), whole(F.pad(x[..., :9, :13], (0, 1, 0, 1)), t)[..., :9, :13])
 
 
+@pytest.mark.parametrize(("channels", "heads"), [(32, 1), (96, 3), (100, 2), (127, 1), (175, 5)])
+def test_any_width_divides_into_heads(channels, heads):
+    """The most heads of at least 32 channels that divide it: of 100, two, as three do not; of a prime, one."""
+    attention = SelfAttention(channels)
+    assert attention.heads == heads
+    assert attention(randn(2, channels, 3, 3, dtype=torch.float32)).shape == (2, channels, 3, 3)
+
+
+def test_a_network_of_a_width_that_is_no_multiple_of_a_heads():
+    net = unet.Network(unet.Config(width=50), Space((1, 8, 8)))
+    assert net(randn(2, 1, 8, 8, dtype=torch.float32), torch.tensor([0.2, 0.7])).shape == (2, 1, 8, 8)
+
+
 @pytest.mark.parametrize("activate", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_norm_equals_torch(activate, layout):

@@ -111,7 +111,10 @@ class Steers(Protocol):
     """
 
     def steered(self, change: Change) -> AbstractContextManager[None]:
-        """Within, each pass gives ``change`` its feature maps, from first to last, and goes on with what it returns."""
+        """Within, each pass gives ``change`` its feature maps, from first to last, and goes on with what it returns.
+
+        A network may make several passes in one answer: the last is the one that it comes from.
+        """
 
 
 @runtime_checkable

@@ -205,8 +205,8 @@ def network(role: str, choice: Choice, space: Space, auto: Choice, **sizes: Any)
     chosen = resolve_network(role, choice, space, auto)
     module = _network_module(role, chosen.name)
     config = module.Config(**chosen.options)
-    if space.maps and "condition" not in type(config).model_fields:
-        raise RequestError(f"the {role} {chosen.name} has no place for data.maps; the denoisers unet and dit have")
+    if space.maps and role != "denoiser":
+        raise RequestError(f"a {role} has no place for data.maps: of models, those that denoise look at them")
     built: nn.Module = module.Network(config, space, **sizes)
     return built
 

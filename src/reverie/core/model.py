@@ -83,6 +83,8 @@ class Model(nn.Module, ABC):
 
     networks: ClassVar[Mapping[str, tuple[str, Choice]]] = {}
     """Which fields of the configuration choose a network: the role, and the model's own choice."""
+    maps_optional: ClassVar[bool] = False
+    """Whether it draws without the maps of its space, too."""
 
     def __init__(self, config: ModelConfig, space: Space, parts: Mapping[str, Part]) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from reverie.edit import reading
 from reverie.edit.asked import Asked
 from reverie.edit.latents import decoder
 from reverie.edit.model_tools import SHEETS
+from reverie.edit.seen import seen
 from reverie.edit.sheet import Sheet
 from reverie.edit.tagging import write_tags
 from reverie.edit.task import Classify, Task, denoiser, find_tool, tools
@@ -110,10 +111,12 @@ def pictured(
         raise RequestError(
             f"there is no class {asked.label}; this model has {space.classes or 'none: it was trained without labels'}"
         )
-    x = torch.zeros(1, *space.shape) if tool == "guide" else _pictures(run, space, asked, say)
+    x = (torch.zeros(1, *space.shape) if tool == "guide" else _pictures(run, space, asked, say)).to(place)
+    maps = seen(run, model, tool, x, None if asked.images else _numbers(asked), asked.seed)
     task = Task(
         model=model,
-        x=x.to(place),
+        x=x,
+        maps=None if maps is None else maps.to(place),
         count=asked.count or (8 if tool == "guide" else 4),
         given=bool(asked.images),
         label=asked.label,
@@ -130,10 +133,14 @@ def pictured(
 
 def _pictures(run: Run, space: Space, asked: Asked, say: Callable[[str], None]) -> Tensor:
     if not asked.images:
-        return reading.read_rows(run, list(range(PICTURES)) if asked.rows is None else reading.read_numbers(asked.rows))
+        return reading.read_rows(run, _numbers(asked))
     if asked.rows is not None:
         raise RequestError("name --image files or --rows of the data, not both")
     return _read(asked.images, space, say)
+
+
+def _numbers(asked: Asked) -> list[int]:
+    return list(range(PICTURES)) if asked.rows is None else reading.read_numbers(asked.rows)
 
 
 def _second(run: Run, space: Space, text: str, say: Callable[[str], None]) -> Tensor:

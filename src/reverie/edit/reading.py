@@ -11,6 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from reverie.core.batch import Condition
 from reverie.core.errors import RequestError
 from reverie.core.images import from_bytes
 from reverie.core.run import Run
@@ -27,11 +28,19 @@ def read_rows(run: Run, numbers: Sequence[int]) -> Tensor:
     Raises:
         RequestError: there is no such row.
     """
-    data = open_data(DataConfig.read(run.recipe.data, "data"))
-    rows = data.held_out if len(data.held_out) else data.train
-    if max(numbers) >= len(rows):
-        raise RequestError(f"there is no row {max(numbers)}; rows are 0 to {len(rows) - 1}")
-    return rows.take(np.array(numbers, dtype=np.int64))[0]
+    return _rows(run, numbers)[0]
+
+
+def read_maps(run: Run, numbers: Sequence[int]) -> Tensor:
+    """The maps of held-out rows of the run's data, ``[N, maps, H, W]``.
+
+    Raises:
+        RequestError: there is no such row, or rows have no maps.
+    """
+    maps = _rows(run, numbers)[1].image
+    if maps is None:
+        raise RequestError("the model draws from maps, and the run's data have none (data.maps)")
+    return maps
 
 
 def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str]]:
@@ -113,6 +122,14 @@ def read_function(text: str) -> Callable[[Tensor], Tensor]:
     except Exception as error:
         raise RequestError(f"{text}: {type(error).__name__}: {error}") from None
     return found
+
+
+def _rows(run: Run, numbers: Sequence[int]) -> tuple[Tensor, Condition]:
+    data = open_data(DataConfig.read(run.recipe.data, "data"))
+    rows = data.held_out if len(data.held_out) else data.train
+    if max(numbers) >= len(rows):
+        raise RequestError(f"there is no row {max(numbers)}; rows are 0 to {len(rows) - 1}")
+    return rows.take(np.array(numbers, dtype=np.int64))
 
 
 def _opened(file: Path) -> Image.Image:

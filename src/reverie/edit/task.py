@@ -18,7 +18,7 @@ from reverie.core.errors import RequestError, ReverieError, nearest
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.strict import Strict
-from reverie.maths.paths import prior_scale
+from reverie.maths.paths import prior_scale, ticks
 from reverie.maths.times import Grid, grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
@@ -55,6 +55,7 @@ class Task:
         count: results for each picture.
         given: whether the pictures came from files: these are to be restored as they are, rows are made worse first.
         label: the class of the results; None for whatever the model likes.
+        maps: the pictures' own ``[N, maps, H, W]``, for models that draw from maps; None for others.
         known: bool ``[H, W]``, the pixels that stay as they are; None without a mask.
         others: second pictures ``[M, C, H, W]``, where a tool takes them.
         worse: a worse model, for autoguidance.
@@ -68,6 +69,7 @@ class Task:
     count: int = 1
     given: bool = False
     label: int | None = None
+    maps: Tensor | None = None
     known: Tensor | None = None
     others: Tensor | None = None
     worse: Model | None = None
@@ -130,15 +132,22 @@ class Task:
         return prior_scale(self.denoises.path, self.x.device) * self.normal("start")
 
     def times(self, settings: Settings, start: float = 1.0) -> list[float]:
-        """Times from ``start`` down to 0: of so many steps from 1 those that lie there."""
-        return [start, *(t for t in grid(settings.grid, settings.steps, self.denoises.path) if t < start)]
+        """Times from ``start`` down to 0: of so many steps from 1 those that lie there.
+
+        Raises:
+            RequestError: there are more steps than the path has.
+        """
+        path = self.denoises.path
+        return [start, *(t for t in grid(settings.grid, settings.steps, path, ticks(path)) if t < start)]
 
     def condition(self, rows: int | None = None) -> Condition:
-        """The class asked for, or none, for each result."""
+        """The class asked for, or none, for each result, and its picture's map where the model draws from maps."""
+        rows = rows or self.rows
+        image = None if self.maps is None else self.maps.repeat_interleave(rows // len(self.x), 0)
         if not self.model.space.classes:
-            return Condition()
+            return Condition(image=image)
         label = -1 if self.label is None else self.label
-        return Condition(label=torch.full((rows or self.rows,), label, device=self.x.device))
+        return Condition(label=torch.full((rows,), label, device=self.x.device), image=image)
 
     def guided(self, guidance: float, model: Denoises | None = None) -> Denoises:
         """The model, perhaps wrapped in something, with classifier-free guidance where a class is asked for."""

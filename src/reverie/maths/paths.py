@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reverie.core.capabilities import Path
+from reverie.maths.ends import check_betas, check_rising
 
 
 def per_row(a: Tensor, x: Tensor) -> Tensor:
@@ -80,7 +81,10 @@ class LinearBetas:
     Arguments:
         steps: T.
         first: beta_1, the variance of the first step's noise, in (0, 1).
-        last: beta_T.
+        last: beta_T, no less.
+
+    Raises:
+        RequestError: betas fall, or lie outside (0, 1).
 
     References:
         | Denoising Diffusion Probabilistic Models (Ho, Jain and Abbeel, 2020), Equation 4 and Section 4
@@ -90,6 +94,9 @@ class LinearBetas:
     steps: Steps = 1000
     first: Share = 1e-4
     last: Share = 0.02
+
+    def __post_init__(self) -> None:
+        check_betas(self.first, self.last)
 
     @cached_property
     def betas(self) -> Tensor:
@@ -224,6 +231,9 @@ class VarianceExploding:
         smallest: sigma_min.
         largest: sigma_max, about the largest distance between two rows.
 
+    Raises:
+        RequestError: the smallest is not less than the largest.
+
     References:
         | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), Equation 31
         | https://arxiv.org/abs/2011.13456
@@ -231,6 +241,9 @@ class VarianceExploding:
 
     smallest: Positive = 0.01
     largest: Positive = 50.0
+
+    def __post_init__(self) -> None:
+        check_rising("smallest", self.smallest, "largest", self.largest)
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         rate = math.log(self.largest / self.smallest)
@@ -250,6 +263,9 @@ class NoiseLevels:
         smallest: sigma_1.
         largest: sigma_T, about the largest distance between two rows.
 
+    Raises:
+        RequestError: the smallest is not less than the largest.
+
     References:
         | Generative Modeling by Estimating Gradients of the Data Distribution (Song and Ermon, 2019), Section 4
         | https://arxiv.org/abs/1907.05600
@@ -258,6 +274,9 @@ class NoiseLevels:
     steps: Steps = 100
     smallest: Positive = 0.01
     largest: Positive = 50.0
+
+    def __post_init__(self) -> None:
+        check_rising("smallest", self.smallest, "largest", self.largest)
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -284,6 +303,9 @@ class Edm:
         largest: sigma_max.
         rho: how much shorter steps are near the data.
 
+    Raises:
+        RequestError: the smallest is not less than the largest.
+
     References:
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022), Equation 5
         | https://arxiv.org/abs/2206.00364
@@ -292,6 +314,9 @@ class Edm:
     smallest: Positive = 0.002
     largest: Positive = 80.0
     rho: Annotated[float, Field(ge=1)] = 7.0
+
+    def __post_init__(self) -> None:
+        check_rising("smallest", self.smallest, "largest", self.largest)
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         low, high = (sigma ** (1 / self.rho) for sigma in (self.smallest, self.largest))
@@ -311,7 +336,7 @@ class LinearLogSnr:
 
     Arguments:
         first: gamma_0.
-        last: gamma_1.
+        last: gamma_1, above gamma_0.
 
     References:
         | Variational Diffusion Models (Kingma et al., 2021), Section 3.2 and Appendix H
@@ -320,6 +345,9 @@ class LinearLogSnr:
 
     first: float = -13.3
     last: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_rising("first", self.first, "last", self.last)
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         gamma, _ = self.at(t)
@@ -337,6 +365,9 @@ class Learned:
 
     first: float = -13.3
     last: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_rising("first", self.first, "last", self.last)
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return LinearLogSnr(self.first, self.last)(t)

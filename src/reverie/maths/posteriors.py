@@ -11,13 +11,13 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reverie.core.capabilities import Path
+from reverie.core.capabilities import Path, Posterior
 from reverie.core.space import Space
 from reverie.maths.densities import gaussian_log_prob
 from reverie.maths.paths import per_row
@@ -51,7 +51,7 @@ class Gaussian:
 class LearnedStep:
     """A posterior of which the mean is known, with the variance of the next step of the chain.
 
-    What wraps a denoiser and changes its mean keeps the variance by ``dataclasses.replace(posterior, mean=...)``.
+    What wraps a denoiser and changes its mean keeps the variance: see ``moved``.
 
     Arguments:
         mean: E[x_0 | x_t], ``[B, ...]``.
@@ -61,6 +61,11 @@ class LearnedStep:
 
     mean: Tensor
     step_variance: Tensor
+
+
+def moved(posterior: Posterior, mean: Tensor) -> Dirac | LearnedStep:
+    """A posterior with another mean ``[B, ...]``: the variance of a learned step stays, a covariance does not."""
+    return replace(posterior, mean=mean) if isinstance(posterior, LearnedStep) else Dirac(mean)
 
 
 class Backward(NamedTuple):

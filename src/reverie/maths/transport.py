@@ -5,6 +5,9 @@ r"""Optimal transport between the rows of two batches: who goes where at the lea
 Between two even distributions over as many points, an optimal plan is a permutation, so an exact assignment solves it.
 Coupled so, straight lines from noise to data cross less, and flows bend less. Pairs depend on the (micro-)batch.
 
+Over all rows, noise would tell where a row lies, and with it the row's label, while samples of a label start from all
+of the noise. So rows of each label share out their own noise, which they have in any order alike.
+
 The assignment works with prices u, v, and c - u - v has the same solution as c for any of them. Some rounds of
 Sinkhorn's algorithm give prices that are nearly right, from which the exact search has a short way.
 
@@ -32,17 +35,24 @@ TINY = 1e-300
 
 
 @torch.no_grad()
-def optimal_pairs(x: Tensor, y: Tensor) -> Tensor:
+def optimal_pairs(x: Tensor, y: Tensor, label: Tensor | None = None) -> Tensor:
     """The permutation of y's rows whose summed squared distance to x's rows is least, int64 ``[B]``.
 
     Arguments:
         x: rows ``[B, ...]``.
         y: as many rows ``[B, ...]``.
+        label: int64 ``[B]``; given, a row goes to the place of one with its own label only.
     """
     # |x - y|^2 less the two squared norms, which no permutation changes: one matrix product is the whole cost.
     with torch.autocast(x.device.type, enabled=False):  # in bf16, near pairs could not be told apart
         cost = -(x.flatten(1).float() @ y.flatten(1).float().T)
-    _, chosen = linear_sum_assignment(_priced(cost.cpu().numpy().astype(np.float64)))
+    costs = cost.cpu().numpy().astype(np.float64)
+    labels = np.zeros(len(x)) if label is None else label.cpu().numpy()
+    chosen = np.empty(len(x), dtype=np.int64)
+    for value in np.unique(labels):
+        (rows,) = np.nonzero(labels == value)
+        _, places = linear_sum_assignment(_priced(costs[np.ix_(rows, rows)]))
+        chosen[rows] = rows[places]
     return torch.from_numpy(chosen).to(x.device)
 
 

@@ -15,6 +15,11 @@ from reverie.nn.zeroed import zeroed
 CHUNK = 2**21  # attention weights held at a time: with their gradients they stay in the cache
 
 
+def heads_of(width: int, head_width: int) -> int:
+    """How many heads of about ``head_width`` values divide the width: the most that do."""
+    return next(heads for heads in range(max(1, width // head_width), 0, -1) if width % heads == 0)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     r"""Scaled dot-product attention, :math:`\mathrm{softmax}(q k^T / \sqrt{d}) v` (Equation 1).
 
@@ -86,14 +91,12 @@ class SelfAttention(nn.Module):
 
     Arguments:
         channels: C.
-        head_width: channels a head; one head where C is smaller.
+        head_width: channels a head, or more, so that C divides into heads.
     """
 
     def __init__(self, channels: int, head_width: int = 32) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_width)
-        if channels % self.heads:
-            raise ValueError(f"{channels} channels do not divide into heads of {head_width}")
+        self.heads = heads_of(channels, head_width)
         self.norm = GroupNorm(channels, activate=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zeroed(nn.Linear(channels, channels))

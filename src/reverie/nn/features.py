@@ -22,19 +22,18 @@ def steered(network: nn.Module, change: Callable[[int, Tensor], Tensor]) -> Iter
 
     Arguments:
         network: any network; one without blocks has no feature maps.
-        change: called with the map's number in this pass, from 0, and the map ``[B, C, places]``.
+        change: called with the map's number in this pass, from 0, and the map ``[B, C, places]``. A network that
+            goes through its blocks twice, such as one that sees its own answer, makes two passes of a call.
     """
-    place = 0
+    numbers: dict[nn.Module, int] = {}
 
     def begin(module: nn.Module, inputs: Any) -> None:
-        nonlocal place
-        place = 0
+        numbers.clear()
 
     def pass_on(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        nonlocal place
+        place = numbers.setdefault(module, len(numbers))  # the same again in a second pass
         flat = output.flatten(2) if output.ndim == 4 else output.mT  # a transformer's elements: [B, places, C]
         changed = change(place, flat)
-        place += 1
         if changed is flat:
             return output
         # A copy in the output's own layout, which kernels after it count on.

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reverie.core.errors import RequestError
+
 UNITS = 32
 
 
@@ -29,10 +31,15 @@ class LearnedSchedule(nn.Module):
     Arguments:
         first: gamma_0 at the start.
         last: gamma_1 at the start.
+
+    Raises:
+        RequestError: gamma does not rise.
     """
 
     def __init__(self, first: float = -13.3, last: float = 5.0) -> None:
         super().__init__()
+        if not first < last:
+            raise RequestError(f"gamma goes from {first:g} to {last:g}: it must rise, as noise grows with time")
         self.ends = nn.Parameter(torch.tensor([first, last]))
         self.straight = nn.Parameter(torch.zeros(()))  # softplus: w
         self.heights = nn.Parameter(torch.full((UNITS,), -4.0))  # softplus: a, small beside w

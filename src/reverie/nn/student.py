@@ -87,9 +87,19 @@ def find_teacher(parts: Mapping[str, Part], space: Space) -> Part | None:
         raise RequestError(f"the teacher knows rows of shape {list(known.shape)}, the data have {list(space.shape)}")
     if known.classes not in (0, space.classes):
         raise RequestError(f"the teacher knows {known.classes} classes, the data have {space.classes}")
+    # One that does without maps teaches without them.
+    if known.maps != space.maps and (space.maps or not part.model.maps_optional):
+        raise RequestError(_differ("maps of {} channels", "maps", known.maps, space.maps))
+    if known.sequence != space.sequence:
+        raise RequestError(_differ("sequences of {} values", "sequences", known.sequence, space.sequence))
     return part
 
 
 def taught_space(part: Part, space: Space) -> Space:
     """What a sample of the student is: without labels where its teacher knows none."""
     return replace(space, classes=denoiser(part.model).space.classes)
+
+
+def _differ(some: str, none: str, known: int, given: int) -> str:
+    teacher, data = (some.format(count) if count else f"no {none}" for count in (known, given))
+    return f"the teacher draws from {teacher}, the data have {data}: take such data as it was trained on"

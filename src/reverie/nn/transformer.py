@@ -13,14 +13,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from reverie.nn.attention import attend
+from reverie.nn.attention import attend, heads_of
 from reverie.nn.rotary import Rotation, rotate
 from reverie.nn.zeroed import zeroed
-
-
-def heads_of(width: int, head_width: int) -> int:
-    """How many heads of about ``head_width`` values divide the width: the most that do."""
-    return next(heads for heads in range(max(1, width // head_width), 0, -1) if width % heads == 0)
 
 
 class SelfAttention(nn.Module):

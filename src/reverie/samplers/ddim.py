@@ -35,6 +35,10 @@ class DDIM(Solver):
 
     eta: float = Field(default=0.0, ge=0, le=1)
 
+    @property
+    def both_ways(self) -> bool:
+        return self.eta == 0
+
     def step(
         self,
         model: Denoises,

@@ -69,6 +69,10 @@ class DormandPrince(Solver):
     end: float = Field(default=1e-3, gt=0, lt=1)
     most: int = Field(default=1000, ge=1)
 
+    @property
+    def both_ways(self) -> bool:
+        return True
+
     def step(
         self,
         model: Denoises,

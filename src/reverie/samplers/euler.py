@@ -26,6 +26,10 @@ from reverie.samplers.solver import OPTIONS, Solver, State, estimate
 class Euler(Solver):
     """Order 1, one evaluation a step, either way."""
 
+    @property
+    def both_ways(self) -> bool:
+        return True
+
     def step(
         self,
         model: Denoises,

@@ -28,6 +28,10 @@ from reverie.samplers.solver import OPTIONS, Solver, State, estimate
 class Heun(Solver):
     """Order 2, two evaluations a step (one in the last), either way."""
 
+    @property
+    def both_ways(self) -> bool:
+        return True
+
     def step(
         self,
         model: Denoises,

@@ -2,11 +2,12 @@ r"""Exact log-likelihoods through the probability flow of any path.
 
 In the coordinates in which the path is straight, z = x_t / (alpha_t + sigma_t) and r = sigma_t / (alpha_t + sigma_t),
 
-.. math:: \frac{dz}{dr} = E[\epsilon - x_0 | x_t], \quad \log p(x_0) = \log N(z_1; 0, k^2 I)
-    + \int_{r_0}^{r_1} \nabla_z \cdot \frac{dz}{dr} \, dr, \quad
+.. math:: \frac{dz}{dr} = E[\epsilon - x_0 | x_t], \quad \log p(x) = \log N(z_1; 0, k^2 I)
+    + \int_{r_0}^{r_1} \nabla_z \cdot \frac{dz}{dr} \, dr - D \log(\alpha_0 + \sigma_0), \quad
     k = \frac{\sqrt{\alpha_1^2 + \sigma_1^2}}{\alpha_1 + \sigma_1}
 
-so that even steps of r serve every path, whatever it calls the time.
+so that even steps of r serve every path, whatever it calls the time. A row x is taken as what sampling ends with, x_t
+at t = 0: the data, or where the path begins with a trace of noise, what it makes of them.
 
 References:
     | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), Appendix D.2
@@ -50,5 +51,5 @@ def path_log_likelihood(path: Path, velocity: Velocity, x: Tensor, steps: int, e
         alpha_t, sigma_t = (per_row(a, y) for a in path(t))
         return length / scale * velocity(y * scale * (alpha_t + sigma_t), t)
 
-    start = x / (scale * (alphas[0] + sigmas[0]))
-    return log_likelihood(along, start, steps, exact, probes) - x[0].numel() * math.log(scale)
+    shrunk = scale * (alphas[0] + sigmas[0])
+    return log_likelihood(along, x / shrunk, steps, exact, probes) - x[0].numel() * math.log(shrunk)

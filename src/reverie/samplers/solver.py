@@ -19,7 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from pydantic import AfterValidator, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 from torch import Tensor
 
 from reverie.core.batch import Condition
@@ -41,6 +41,11 @@ class Solver(ABC):
 
     A solver sees a denoiser and nothing else: no network, no guidance, no loop.
     """
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether it draws no noise and needs no past: then it takes data to their noise, too."""
+        return False
 
     def init(self, x_t: Tensor, steps: int = 1) -> State:
         """The state before the first of so many steps."""
@@ -124,3 +129,23 @@ def written(solver: Solver) -> str | dict[str, Any]:
 
 SolverChoice = Annotated[Solver, PlainValidator(find_solver), PlainSerializer(written)]
 """The type of a field that chooses a solver."""
+
+
+def both_ways(solver: Solver) -> Solver:
+    """The solver itself.
+
+    Raises:
+        RequestError: it goes towards data only.
+    """
+    if not solver.both_ways:
+        said = written(solver)
+        if isinstance(said, dict):
+            said = "{" + ", ".join(f"{key}: {value}" for key, value in said.items()) + "}"
+        raise RequestError(
+            f"solver = {said} goes towards data only: take one that runs both ways, as ddim (eta = 0) or heun"
+        )
+    return solver
+
+
+BothWays = Annotated[SolverChoice, AfterValidator(both_ways)]
+"""The type of a field that chooses a solver without noise, of one step, which runs both ways."""

@@ -49,7 +49,7 @@ def controlled(task: Task, settings: Settings) -> tuple[Tensor, Tensor]:
     x_1, film = task.start(), Film()
     plain = task.clipped(task.guided(settings.guidance))
     siblings = solve(plain, DDIM(), x_1, times, task.noise("steps"), task.condition(), film)
-    by_time = {round(frame.t, 6): frame.x_t for frame in film.frames} | {1.0: x_1}
+    by_time = {1.0: x_1} | {frame.t: frame.x_t for frame in film.frames}
     guided = FreeControl(
         task.denoises,
         steers=task.steers,

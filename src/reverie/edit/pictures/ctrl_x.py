@@ -16,8 +16,8 @@ class Settings(tasks.Settings):
     """How it is done.
 
     Arguments:
-        structure: down to this time (0 is data) features are taken from the structure; 1 takes none.
-        appearance: down to this time features are given the appearance.
+        structure: down to this time (0 is data) features are taken from the structure, 1 for none.
+        appearance: down to this time features are given the appearance, 1 for none.
         eta: the share of fresh noise in each step.
     """
 

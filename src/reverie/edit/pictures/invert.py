@@ -14,7 +14,7 @@ from reverie.edit.sheet import Sheet, strips
 from reverie.edit.task import Task, solve
 from reverie.maths.paths import prior_scale
 from reverie.samplers.ddim import DDIM
-from reverie.samplers.solver import SolverChoice
+from reverie.samplers.solver import BothWays
 
 
 class Settings(tasks.Settings):
@@ -24,7 +24,7 @@ class Settings(tasks.Settings):
         solver: a deterministic one of one step: ``ddim`` (order 1), ``heun`` (order 2, twice the work).
     """
 
-    solver: SolverChoice = DDIM()
+    solver: BothWays = DDIM()
 
 
 def draw(task: Task, settings: Settings) -> Sheet:

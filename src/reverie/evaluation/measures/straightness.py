@@ -26,8 +26,11 @@ def measure(subject: Subject) -> dict[str, Figure]:
     subject.say("following paths")
     device = next(subject.model.parameters()).device
     noise = KeyedNoise(subject.seed, torch.arange(ROWS, device=device), "straightness")
-    classes = flow.space.classes
-    condition = Condition(label=noise.fork("label").integers(classes)) if classes else None
+    if subject.asks is not None:  # a model that draws from maps bends as it does on those of its data
+        condition: Condition | None = subject.asks(noise.ids).to(device)
+    else:
+        classes = flow.space.classes
+        condition = Condition(label=noise.fork("label").integers(classes)) if classes else None
     with torch.no_grad():
         bends: Tensor = straightness(flow, noise.normal(*flow.space.shape), STEPS, condition)
     return {

@@ -58,7 +58,8 @@ from reverie.nn.preconditioned import Preconditioned
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import Clip
-from reverie.samplers.solver import find_solver
+from reverie.samplers.heun import Heun
+from reverie.samplers.solver import BothWays
 from reverie.samplers.straightened import Straightened
 
 
@@ -101,7 +102,7 @@ class Config(core.ModelConfig):
     distance: Literal["pseudo-huber", "squared"] = "pseudo-huber"
     location: float = -1.1
     scale: float = Field(2.0, gt=0)
-    solver: str = "heun"
+    solver: BothWays = Heun()
     decay: float = Field(0.95, ge=0, lt=1)
     guidance: float = Field(1.0, ge=0)
     drop_label: float = Field(0.1, ge=0, le=1)
@@ -139,7 +140,7 @@ class Consistency(core.Model):
             self.space = taught_space(self.teacher, space)
             self.student = Student(self.teacher.model)
             self.target = Lagging(self.student)
-            self.solver = find_solver(config.solver)
+            self.solver = config.solver
         else:
             role, choice = self.networks["network"]
             network = catalog.network(role, config.network, space, choice)

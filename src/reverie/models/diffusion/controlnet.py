@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -60,6 +60,7 @@ class ControlNet(core.Model):
     """
 
     config: Config
+    maps_optional: ClassVar[bool] = True
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)

@@ -98,7 +98,8 @@ class DDPM(core.Model):
         parts: none.
 
     Raises:
-        RequestError: rows are integers, or more evaluations are asked for than there are steps.
+        RequestError: rows are integers, more evaluations are asked for than there are steps, or betas fall or lie
+            outside (0, 1).
     """
 
     config: Config

@@ -136,7 +136,8 @@ class Config(core.ModelConfig):
         weighting: how errors weigh: ``simple``, that of what is predicted, or a name of ``maths/weights.py``.
         weighting_parameter: the weighting's own; None for its paper's.
         times: when errors are taken in training.
-        coupling: which noise meets which row: ``independent``, or ``optimal-transport`` within the (micro-)batch.
+        coupling: which noise meets which row: ``independent``, or ``optimal-transport`` within a label's rows of the
+            (micro-)batch.
         drop_label: the share of labels dropped in training, for guidance.
         likelihood: how likelihoods are computed.
         optimizer: how the denoiser steps.
@@ -208,7 +209,7 @@ class Diffusion(core.Model):
         config, x_0 = self.config, turn.batch.x
         eps = turn.noise.fork("eps").normal(*self.space.shape)
         if config.coupling == "optimal-transport":
-            eps = eps[optimal_pairs(x_0, eps)]
+            eps = eps[optimal_pairs(x_0, eps, turn.batch.condition.label)]
         t = self._training_times(turn.noise)
         condition = drop_labels(turn.batch.condition, turn.noise.fork("drop"), config.drop_label)
         if config.weighting == "bound":

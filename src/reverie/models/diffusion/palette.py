@@ -39,9 +39,10 @@ from reverie.maths.degradations import Colourisation, Degradation, Inpainting, S
 from reverie.maths.paths import Straight, per_row
 from reverie.maths.posteriors import Dirac
 from reverie.maths.times import even, logit_normal, time_grid
+from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.integrate import Watch, integrate
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import SolverChoice
 
 
 class Sampling(core.Sampling):
@@ -54,7 +55,7 @@ class Sampling(core.Sampling):
     """
 
     steps: int = Field(25, ge=1)
-    solver: str = "euler"
+    solver: SolverChoice = Euler()
     guidance: float = Field(1.0, ge=0)
 
 
@@ -186,7 +187,7 @@ class Palette(core.Model):
             x = self._mean(condition, x)
         else:
             model = ClassifierFree(self, how.guidance) if self.space.classes else self
-            x = integrate(model, find_solver(how.solver), x, time_grid(how.steps), noise, condition, watch)
+            x = integrate(model, how.solver, x, time_grid(how.steps), noise, condition, watch)
         assert condition.image is not None
         x = self.degradation.keep(x, condition.image.to(x.dtype))
         return x.clamp(-1, 1) if self.space.depth else x

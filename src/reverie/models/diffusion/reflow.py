@@ -44,12 +44,13 @@ from reverie.maths.paths import Straight, per_row
 from reverie.maths.times import even, time_grid
 from reverie.nn.pairs import Pairs
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
+from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.likelihood import log_likelihood
-from reverie.samplers.solver import find_solver
+from reverie.samplers.solver import SolverChoice
 from reverie.samplers.straightened import Straightened
 
 FIRST = 1e-3
@@ -66,7 +67,7 @@ class Sampling(core.Sampling):
     """
 
     steps: int = Field(2, ge=1)
-    solver: str = "euler"
+    solver: SolverChoice = Euler()
     guidance: float = Field(1.0, ge=0)
 
 
@@ -175,7 +176,7 @@ class Reflow(core.Model):
         how = how or self.config.sampling
         model = ClassifierFree(self, how.guidance) if self.space.classes else self
         x_1 = noise.normal(*self.space.shape)
-        x = integrate(model, find_solver(how.solver), x_1, time_grid(how.steps), noise, condition, watch)
+        x = integrate(model, how.solver, x_1, time_grid(how.steps), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def log_prob(self, x: Tensor, condition: Condition | None = None) -> Tensor:

@@ -27,11 +27,12 @@ from reverie.core.batch import Condition
 from reverie.core.errors import RequestError
 from reverie.core.space import Space
 from reverie.core.strict import Strict
+from reverie.nn.attention import heads_of
 from reverie.nn.conditioning import SequenceInput, Switch, concatenated, image_like, taken
 from reverie.nn.embedding import ConditionEmbedding, grid_features
 from reverie.nn.patches import from_patches, patches
 from reverie.nn.rotary import Rotation, rotation
-from reverie.nn.transformer import CrossAttention, Perceptron, SelfAttention, heads_of
+from reverie.nn.transformer import CrossAttention, Perceptron, SelfAttention
 from reverie.nn.zeroed import zeroed
 
 

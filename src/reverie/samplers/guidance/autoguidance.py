@@ -20,7 +20,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior
 from reverie.core.errors import RequestError
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper, bounded
 
 
@@ -56,4 +56,4 @@ class Autoguidance(Wrapper):
             return good
         bad = self.bad.denoise(x_t, t, condition).mean
         guided = bad + self.guidance * (good.mean - bad)
-        return Dirac(bounded(guided, good.mean, f"guidance = {self.guidance:g}", t))
+        return moved(good, bounded(guided, good.mean, f"guidance = {self.guidance:g}", t))

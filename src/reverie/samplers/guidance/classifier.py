@@ -22,7 +22,7 @@ from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper, bounded, weight, with_gradient
 
 LogProbability = Callable[[Tensor, Tensor], Tensor]
@@ -48,6 +48,6 @@ class Classifier(Wrapper):
         def value(x_t: Tensor, x_0: Tensor) -> Tensor:
             return self.log_probability(x_0, t.new_zeros(len(t))) if self.clean else self.log_probability(x_t, t)
 
-        x_0, slope = with_gradient(self.model, x_t, t, condition, value)
-        guided = x_0 + self.scale * weight(self.path, t, x_t) * slope
-        return Dirac(bounded(guided, x_0, f"scale = {self.scale:g}", t))
+        plain, slope = with_gradient(self.model, x_t, t, condition, value)
+        guided = plain.mean + self.scale * weight(self.path, t, x_t) * slope
+        return moved(plain, bounded(guided, plain.mean, f"scale = {self.scale:g}", t))

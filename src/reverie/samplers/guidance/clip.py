@@ -7,13 +7,13 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior
-from reverie.maths.posteriors import Dirac, LearnedStep
+from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper
 
 
@@ -27,5 +27,4 @@ class Clip(Wrapper):
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         posterior = self.model.denoise(x_t, t, condition)
-        mean = posterior.mean.clamp(-1, 1)
-        return replace(posterior, mean=mean) if isinstance(posterior, LearnedStep) else Dirac(mean)
+        return moved(posterior, posterior.mean.clamp(-1, 1))

@@ -25,7 +25,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior, Steers
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.samplers.guidance.wrapper import Wrapper, as_many
 
 
@@ -55,8 +55,8 @@ class CtrlX(Wrapper):
         noise: normals ``[B, ...]`` that take both to x_t.
         structure_maps: numbers of the feature maps that are taken from the structure.
         appearance_maps: numbers of those that are given the appearance.
-        structure_until: down to this time.
-        appearance_until: down to this time.
+        structure_until: at times above this one; 1 is never.
+        appearance_until: likewise.
     """
 
     steers: Steers
@@ -76,13 +76,16 @@ class CtrlX(Wrapper):
 
         def change(k: int, f: Tensor) -> Tensor:
             s, a, own = f.chunk(3)
-            if k in self.structure_maps and time >= self.structure_until:
+            if k in self.structure_maps and time > self.structure_until:
                 own = s
-            if k in self.appearance_maps and time >= self.appearance_until:
+            if k in self.appearance_maps and time > self.appearance_until:
                 own = transferred(own, a)
             return torch.cat([s, a, own])
 
         all_three = None if condition is None else condition.join(condition).join(condition)
         with self.steers.steered(change):
-            mean = self.model.denoise(torch.cat([*beside, x_t]), t.repeat(3), all_three).mean
-        return Dirac(mean.chunk(3)[2])
+            posterior = self.model.denoise(torch.cat([*beside, x_t]), t.repeat(3), all_three)
+        mean = posterior.mean.chunk(3)[2]
+        if isinstance(posterior, LearnedStep):
+            return LearnedStep(mean, posterior.step_variance.chunk(3)[2])
+        return Dirac(mean)

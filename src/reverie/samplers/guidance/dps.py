@@ -20,7 +20,6 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior
 from reverie.core.noise import Noise
-from reverie.maths.posteriors import Dirac
 from reverie.samplers.guidance.wrapper import Wrapper, bounded, with_gradient
 from reverie.samplers.solver import Solver, State
 
@@ -57,17 +56,17 @@ class DPS(Solver):
         def misfit(x_t: Tensor, x_0: Tensor) -> Tensor:
             return (self.y - self.operator(x_0)).flatten(1).norm(dim=1)
 
-        x_0, slope = with_gradient(model, x_t, t, condition, misfit)
-        x_s, state = self.inner.step(_Recalled(model, x_t, x_0), x_t, t, s, condition, noise, state)
+        found, slope = with_gradient(model, x_t, t, condition, misfit)
+        x_s, state = self.inner.step(_Recalled(model, x_t, found), x_t, t, s, condition, noise, state)
         return bounded(x_s - self.scale * slope, x_s, f"scale = {self.scale:g}", t), state
 
 
 @dataclass(frozen=True)
 class _Recalled(Wrapper):
-    """A denoiser that remembers one estimate, so that it is not computed twice."""
+    """A denoiser that remembers one posterior, so that it is not computed twice."""
 
     x_t: Tensor
-    x_0: Tensor
+    found: Posterior
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
-        return Dirac(self.x_0) if x_t is self.x_t else self.model.denoise(x_t, t, condition)
+        return self.found if x_t is self.x_t else self.model.denoise(x_t, t, condition)

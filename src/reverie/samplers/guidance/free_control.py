@@ -35,7 +35,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior, Steers
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper, as_many, bounded, with_gradient
 
 
@@ -64,16 +64,16 @@ def principal_axes(f: Tensor, count: int) -> Axes:
 
 
 def features(steers: Steers, model: Denoises, x_t: Tensor, t: Tensor, condition: Condition | None) -> list[Tensor]:
-    """All feature maps, ``[B, C, places]`` each."""
-    heard: list[Tensor] = []
+    """All feature maps, ``[B, C, places]`` each; of several passes those of the last, which the answer comes from."""
+    heard: dict[int, Tensor] = {}
 
     def listen(k: int, f: Tensor) -> Tensor:
-        heard.append(f)
+        heard[k] = f
         return f
 
     with steers.steered(listen):
         model.denoise(x_t, t, condition)
-    return heard
+    return [heard[k] for k in range(len(heard))]
 
 
 def structure_energy(f: Tensor, wanted: Tensor, axes: Axes) -> Tensor:
@@ -101,7 +101,7 @@ class FreeControl(Wrapper):
         maps: which feature maps, by number.
         structure: s of E_s.
         appearance: s of E_a.
-        siblings: a_t by time, rounded to 6 digits; needed where appearance is above 0.
+        siblings: a_t by time, of which the nearest to t counts; needed where appearance is above 0.
         axes: how many a map.
     """
 
@@ -118,10 +118,10 @@ class FreeControl(Wrapper):
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         with torch.no_grad():
             axes, wanted, like = self._wanted(x_t, t, condition)
-        heard: list[Tensor] = []
+        heard: dict[int, Tensor] = {}
 
         def listen(k: int, f: Tensor) -> Tensor:
-            heard.append(f)
+            heard[k] = f
             return f
 
         def energy(x_t: Tensor, x_0: Tensor) -> Tensor:
@@ -135,10 +135,10 @@ class FreeControl(Wrapper):
             return 0.5 * x_t[0].numel() / len(self.maps) * total
 
         with self.steers.steered(listen):
-            x_0, slope = with_gradient(self.model, x_t, t, condition, energy)
+            plain, slope = with_gradient(self.model, x_t, t, condition, energy)
         what = f"structure = {self.structure:g}, appearance = {self.appearance:g}"
         sigma_t = per_row(self.path(t)[1], x_t)
-        return Dirac(bounded(x_0 - sigma_t**2 * slope, x_0, what, t))
+        return moved(plain, bounded(plain.mean - sigma_t**2 * slope, plain.mean, what, t))
 
     def _wanted(
         self, x_t: Tensor, t: Tensor, condition: Condition | None
@@ -154,6 +154,9 @@ class FreeControl(Wrapper):
         wanted = [heard[k] for k in self.maps]
         if self.appearance == 0 or self.siblings is None:
             return axes, wanted, None
-        sibling = as_many(self.siblings[round(float(t[0]), 6)], x_t)
+        # The time here has the digits of the rows: the nearest is the same step, equal it need not be.
+        time = float(t[0])
+        nearest = min(self.siblings, key=lambda stored: abs(stored - time))
+        sibling = as_many(self.siblings[nearest], x_t)
         heard = features(self.steers, self.model, sibling, t, condition)
         return axes, wanted, [appearance(heard[k], a) for k, a in zip(self.maps, axes, strict=True)]

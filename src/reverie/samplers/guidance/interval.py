@@ -20,7 +20,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior
 from reverie.core.errors import RequestError
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper
 
 
@@ -53,4 +53,5 @@ class Interval(Wrapper):
         plain = self.model.denoise(x_t, t, condition)
         if not bool(inside.any()):
             return plain
-        return Dirac(torch.where(per_row(inside, x_t), self.guided.denoise(x_t, t, condition).mean, plain.mean))
+        guided = self.guided.denoise(x_t, t, condition).mean
+        return moved(plain, torch.where(per_row(inside, x_t), guided, plain.mean))

@@ -30,7 +30,7 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Posterior
 from reverie.maths.operators import Operator, conjugate_gradients
 from reverie.maths.paths import per_row
-from reverie.maths.posteriors import Dirac
+from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.samplers.guidance.wrapper import Wrapper, bounded, weight
 
 
@@ -55,7 +55,8 @@ class MomentMatching(Wrapper):
         scale = weight(self.path, t, x_t)
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
-            x_0 = self.model.denoise(x_t, t, condition).mean
+            posterior = self.model.denoise(x_t, t, condition)
+        x_0 = posterior.mean
 
         def spread(v: Tensor) -> Tensor:
             """V v: the Jacobian of a posterior mean is symmetric, so its transpose, which is cheaper, will do."""
@@ -72,4 +73,7 @@ class MomentMatching(Wrapper):
         reach = self.operator(shift).flatten(1).norm(dim=1)
         length = residual.flatten(1).norm(dim=1)
         shift = per_row((length / reach.clamp_min(torch.finfo(reach.dtype).tiny)).clamp_max(1), shift) * shift
-        return Dirac(bounded(x_0.detach() + shift, x_0, f"noise = {self.noise:g}", t))
+        mean = bounded(x_0.detach() + shift, x_0, f"noise = {self.noise:g}", t)
+        if isinstance(posterior, LearnedStep):  # y makes rows surer than that, if anything, and beta is more
+            return LearnedStep(mean, posterior.step_variance.detach())
+        return Dirac(mean)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Denoises, Path
+from reverie.core.capabilities import Denoises, Path, Posterior
 from reverie.core.errors import ReverieError
 from reverie.core.space import Space
 from reverie.maths.paths import per_row
+from reverie.maths.posteriors import Dirac, LearnedStep
 
 EXPLODES = 100.0
 """How many times as far from 0 as the plain estimates, or as 1 where they are nearer, guided ones may lie."""
@@ -90,8 +91,8 @@ def with_gradient(
     t: Tensor,
     condition: Condition | None,
     value: Callable[[Tensor, Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """The estimate of x_0, and the gradient in x_t of a value of rows.
+) -> tuple[Posterior, Tensor]:
+    """The posterior of x_0, and the gradient in x_t of a value of rows; neither has a gradient itself.
 
     Arguments:
         model: a denoiser.
@@ -102,6 +103,9 @@ def with_gradient(
     """
     with torch.enable_grad():
         x_t = x_t.detach().requires_grad_()
-        x_0 = model.denoise(x_t, t, condition).mean
-        (found,) = torch.autograd.grad(value(x_t, x_0).sum(), x_t)
-    return x_0.detach(), found
+        posterior = model.denoise(x_t, t, condition)
+        (found,) = torch.autograd.grad(value(x_t, posterior.mean).sum(), x_t)
+    mean = posterior.mean.detach()
+    if isinstance(posterior, LearnedStep):
+        return LearnedStep(mean, posterior.step_variance.detach()), found
+    return Dirac(mean), found
