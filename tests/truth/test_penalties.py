@@ -24,7 +24,7 @@ def test_which_rows_each_penalty_looks_at() -> None:
         "dragan": "around",
     }
     assert {name: p.at for name, p in PENALTIES.items()} == places
-    with pytest.raises(RequestError, match="did you mean 'r"):
+    with pytest.raises(RequestError, match="there are r1, r2, gradient-penalty"):
         penalty("r3")
 
 

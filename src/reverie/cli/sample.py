@@ -31,8 +31,8 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="A .png (one grid), a .npz (arrays), or a folder (a PNG each).")
-    ] = Path("samples.png"),
+        Path | None, typer.Option("-o", "--out", help="A .png (one grid), a .npz (arrays), or a folder (a PNG each).")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="How many at once; changes speed and memory only.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16.")] = "auto",
@@ -45,8 +45,10 @@ def sample(
 
     if precision not in ("auto", "fp32", "bf16"):
         raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
-    reverie.check_target(out)
+    if out is not None:
+        reverie.check_target(out)
     model = reverie.load(run, device)
+    out = out or Path("samples.png" if model.space.is_image else "samples.npz")
     settings = model.config.sampling.model_dump()
     for path, value in map(parse_change, changes or ()):
         put(settings, path, value)

@@ -299,7 +299,8 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
     facts = pool.facts
     if config.condition == "label" and not facts.classes:
         raise RequestError(
-            f"{config.source} has no labels: a subfolder a class gives them, two or more; or use data.condition=none"
+            f"{config.source} has no labels: a subfolder a class gives them, two or more; or use data.condition=none "
+            "with a model that can do without"
         )
     if config.condition == "label" and len(facts.classes) == 1:
         raise RequestError(f"all of {config.source} is of one class, {facts.classes[0]}: use data.condition=none")

@@ -33,7 +33,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reverie.core.errors import RequestError, nearest
+from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.maths.convolution import inputs_only
 
@@ -121,5 +121,5 @@ def penalty(name: str) -> Penalty:
         RequestError: there is none.
     """
     if name not in PENALTIES:
-        raise RequestError(f"no penalty '{name}'{nearest(name, PENALTIES)}")
+        raise RequestError(f"no penalty '{name}'; there are {', '.join(PENALTIES)}")
     return PENALTIES[name]

@@ -77,6 +77,9 @@ class Config(ModelConfig):
     @field_validator("penalties")
     @classmethod
     def _known_penalties(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"{name}: {weight:g} would reward steep slopes; weights are 0 or more")
         return {checked(name, penalties.penalty): weight for name, weight in weights.items()}
 
 
