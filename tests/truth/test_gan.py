@@ -15,7 +15,8 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
-from reverie.models.gan.gan import GAN, Config, Sampling
+from reverie.models.gan.gan import GAN, Config
+from reverie.nn import tricks
 from reverie.nn.bottleneck import Shrink, enlarge
 from reverie.nn.discrimination import judged
 from reverie.nn.discriminator import dcgan as dcgan_discriminator
@@ -391,15 +392,15 @@ def test_history_pulls_to_the_mean_of_the_past() -> None:
 def test_label_noise_exchanges_a_share_of_pairs() -> None:
     model = gan("mlp", label_noise=0.2)
     real, fake = torch.arange(5000.0), -torch.arange(5000.0) - 1
-    one, two = model._told(real, fake, turn(rows(5000)))
+    one, two = model.tricks.labelled(real, fake, turn(rows(5000)))
     assert torch.equal(one + two, real + fake)
     assert (one < two).float().mean().item() == pytest.approx(0.2, abs=0.02)
 
 
 def test_truncated_latents_are_normal_within_their_bounds() -> None:
     model = gan("mlp")
-    how = Sampling(truncation=1.0)
-    z = model._latent(KeyedNoise(0, torch.arange(4000)), how)
+    how = tricks.Sampling(truncation=1.0)
+    z = tricks.latent(KeyedNoise(0, torch.arange(4000)), 6, how)
     assert z.abs().max() <= 1.0
     density = math.exp(-0.5) / math.sqrt(2 * math.pi)
     variance = 1 - 2 * density / math.erf(1 / math.sqrt(2))

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from reverie.core.batch import Batch, Condition
 from reverie.core.choice import Choice
+from reverie.core.errors import RequestError
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
-from reverie.models.gan import acgan, began, bigan, can, cogan, ebgan, gan, infogan, ssgan
+from reverie.models.gan import acgan, began, bigan, can, cogan, ebgan, gan, infogan, ssgan, tags
+from reverie.nn import tricks
+from reverie.nn.orthogonal import overlap
 from reverie.training.build import create
 
 SPACE, IMAGE = Space((3,), classes=4), Space((1, 8, 8), classes=4)
@@ -32,13 +35,18 @@ GANS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "ssgan": (ssgan.SSGAN, ssgan.Config, PAIR),
     "ebgan": (ebgan.EBGAN, ebgan.Config, {"generator": MLP, "encoder": CODER, "decoder": CODER}),
     "began": (began.BEGAN, began.Config, {"generator": CODER, "encoder": CODER, "decoder": CODER}),
+    "tags": (tags.TagGAN, tags.Config, {**PAIR, "encoder": CODER}),
 }
+LOGITS = [name for name in GANS if name not in ("ebgan", "began")]
+NORMAL = [name for name in GANS if name not in ("ssgan", "began")]
+TAGS = Space((3,), picture=(2,))
 
 
 def built(name: str, space: Space = SPACE, **changes: object) -> Model:
     torch.manual_seed(0)
     model, config, networks = GANS[name]
-    made: Model = model(config(latent=5, **networks, **changes), space, {})
+    space = TAGS if name == "tags" else space
+    made: Model = model(config(**{"latent": 5, **networks, **changes}), space, {})
     made.on_start(type("Data", (), {"first": staticmethod(lambda count: turn(space).batch)}))
     return made
 
@@ -46,7 +54,8 @@ def built(name: str, space: Space = SPACE, **changes: object) -> Model:
 def turn(space: Space = SPACE, progress: Progress | None = None) -> Turn:
     ids = torch.arange(8)
     rows = [KeyedNoise(seed, ids, "x").normal(*space.shape) for seed in (1, 2)]
-    one, two = (Batch(x, Condition(label=ids % 4), ids, ids) for x in rows)
+    seen = KeyedNoise(3, ids, "picture").normal(2)  # what cgan-tags draws for; the others look at labels alone
+    one, two = (Batch(x, Condition(label=ids % 4, image=seen), ids, ids) for x in rows)
     return Turn(replace(one, parts={"other": two}), KeyedNoise(0, ids), progress or Progress())
 
 
@@ -104,7 +113,7 @@ def test_noise_on_what_is_seen_falls_to_nothing(name: str) -> None:
     assert mine != pytest.approx({k: v.item() for k, v in side.loss(turn()).terms.items()}), "G is judged by it too"
 
 
-@pytest.mark.parametrize("name", GANS)
+@pytest.mark.parametrize("name", [name for name in GANS if name != "tags"])
 def test_augmentation_follows_how_sure_the_discriminator_is(name: str) -> None:
     """The probability moves by rows / ramp, up where D is surer than the target."""
     model = built(name, IMAGE, augment={"target": -0.999, "ramp": 80.0})
@@ -122,3 +131,175 @@ def test_recipes_take_them_from_the_command_line() -> None:
     model = create("acgan", IMAGE, changes=["model.augment={}", "model.penalties={r1: 0.1}"])
     assert model.config.augment is not None
     assert model.config.penalties == {"r1": 0.1}
+
+
+def sides(model: Model, t: Turn) -> list[tuple[Tensor, Tensor]]:
+    """The logits that each game is about, of real rows and of generated ones."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    before = model.tricks.labelled
+    model.tricks.labelled = lambda real, fake, turn: pairs.append((real, fake)) or before(real, fake, turn)
+    model.players()[0].loss(t)
+    model.tricks.labelled = before
+    return pairs
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_real_rows_are_called_real_with_probability_one_less_the_smoothing(name: str) -> None:
+    """-(1 - s) log D - s log(1 - D) of real rows is softplus(-r) + s r; generated ones stay as they are."""
+    game = {} if name == "ssgan" else {"objective": "non-saturating"}
+    plain, smooth = built(name, **game), built(name, smoothing=0.3, **game)
+    found, without = terms(smooth, turn()), terms(plain, turn())
+    pairs = sides(plain, turn())
+    assert len(pairs) == (2 if name == "cogan" else 1)
+    games = [key for key in found if key in ("adversarial", "real", "domain 1", "domain 2")]
+    assert len(games) == len(pairs)
+    for key, (real, _) in zip(games, pairs, strict=True):
+        assert (found[key] - without[key]).item() == pytest.approx(0.3 * real.mean().item(), abs=1e-6)
+    rest = found.keys() - set(games)
+    assert {k: found[k].item() for k in rest} == pytest.approx({k: without[k].item() for k in rest})
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_labels_are_exchanged_in_a_share_of_pairs(name: str) -> None:
+    plain, noisy, t = built(name), built(name, label_noise=0.5), turn()
+    wrong = t.noise.fork("label noise").uniform() < 0.5
+    assert 0 < wrong.sum() < 8
+    loss = {"tags": lambda r, f: softplus(f - r)}.get(name, lambda r, f: softplus(-r) + softplus(f))
+    games = ("adversarial", "real", "fake", "domain 1", "domain 2")
+    expected = 0.0
+    for real, fake in sides(plain, turn()):
+        told = loss(torch.where(wrong, fake, real), torch.where(wrong, real, fake))
+        expected += told.mean().item()
+        assert told.mean().item() != pytest.approx(loss(real, fake).mean().item(), rel=1e-4)
+    found = sum(term.item() for key, term in terms(noisy, t).items() if key in games)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def softplus(x: Tensor) -> Tensor:
+    return torch.log1p(torch.exp(x))
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_each_player_is_pulled_to_the_mean_of_its_past(name: str) -> None:
+    """After one step remembered, and a move of every weight by 0.1, half of the squared distance is 0.005 a weight."""
+    model = built(name, history=0.5)
+    for player in model.players():
+        assert player.loss(turn()).terms["history"] == 0
+        assert player.after_turn is not None
+        with torch.no_grad():
+            player.after_turn(player.loss(turn()))
+            for weight in (p for module in player.modules for p in module.parameters()):
+                weight.add_(0.1)
+        count = sum(p.numel() for module in player.modules for p in module.parameters())
+        assert player.loss(turn()).terms["history"].item() == pytest.approx(0.005 * count, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_what_a_generator_may_minimise_beside_its_game(name: str) -> None:
+    game = {"feature-matching": 1.0} if name == "ssgan" else {"adversarial": 1.0}
+    plain, more = built(name), built(name, generator_terms={**game, "feature-matching": 2.0, "orthogonal": 0.7})
+    found, without = (model.players()[1].loss(turn()).terms for model in (more, plain))
+    assert found["orthogonal"].item() == pytest.approx(0.7 * overlap(plain.generator).item(), rel=1e-5)
+    key = "feature-matching 2" if name == "cogan" else "feature-matching"
+    x, y = matched(plain, name, turn())
+    squares = (x.mean(0) - y.mean(0)).square()
+    assert found[key].item() == pytest.approx(
+        2.0 * (squares.mean() if name == "ssgan" else squares.sum()).item(), rel=1e-4
+    )
+    if name not in ("ssgan", "bigan"):
+        half = built(name, generator_terms={"adversarial": 0.5}).players()[1].loss(turn()).terms
+        first = next(iter(without))
+        assert half[first].item() == pytest.approx(0.5 * without[first].item(), rel=1e-5)
+
+
+def matched(model: Any, name: str, t: Turn) -> tuple[Tensor, Tensor]:
+    """Features of real and of generated rows, by each structure's own networks."""
+    z, condition = t.noise.fork("z"), t.batch.condition
+    if name in ("ebgan", "began"):
+        y = model.generator(z.normal(5), condition) if name == "ebgan" else model._fakes(t.noise, condition)
+        return model.encoder(t.batch.x, condition), model.encoder(y, condition)
+    if name == "cogan":
+        enter = model.entries[1]
+        x, y = -t.batch.parts["other"].x, model.pair(z.normal(5))[1]
+        return model.discriminator.features(enter(x)), model.discriminator.features(enter(y))
+    if name == "tags":
+        seen, y = model.critic_encoder(condition.image), model._fakes(t)
+        return tuple(model.discriminator.features(torch.cat([rows, seen], 1)) for rows in (t.batch.x, y))
+    look = model.look if name == "bigan" else model.discriminator
+    joined = {"infogan": lambda: model._draw(t.noise)[0], "ssgan": lambda: z.uniform(5)}.get(name, lambda: z.normal(5))
+    y = model.generator(joined(), condition if name in ("gan", "acgan") else None)
+    return look.features(t.batch.x), look.features(y)
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_filters_begin_orthonormal(name: str) -> None:
+    model = built(name, orthogonal_start=True)
+    for player in model.players():
+        for layer in (m for module in player.modules for m in module.modules() if isinstance(m, torch.nn.Linear)):
+            w = layer.weight.detach()
+            gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+            assert torch.allclose(gram, torch.eye(len(gram)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NORMAL)
+def test_truncated_samples_are_those_of_truncated_latents(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, drawn = built(name).eval(), []
+    real = tricks.latent
+    monkeypatch.setattr(tricks, "latent", lambda *a: drawn.append(real(*a)) or drawn[-1])
+    how = type(model.config.sampling)(truncation=0.5)
+    condition = turn().batch.condition
+    given = [model.sample(KeyedNoise(0, torch.arange(8)), condition, h) for h in (how, None)]
+    assert drawn[0].abs().max() <= 0.5 < drawn[1].abs().max()
+    assert not torch.equal(*given)
+    assert torch.equal(drawn[1], KeyedNoise(0, torch.arange(8)).fork("z").normal(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("ebgan", {"smoothing": 0.1}, "model.smoothing does not fit this model: .*no label to smooth"),
+        ("began", {"label_noise": 0.1}, "no label to change"),
+        ("ebgan", {"objective": "hinge"}, "an energy, which has a loss of its own"),
+        ("ssgan", {"objective": "hinge"}, "a cross-entropy"),
+        ("ssgan", {"generator_terms": {"adversarial": 1.0}}, "learns by feature-matching alone"),
+        ("bigan", {"generator_terms": {"feature-matching": 1.0}}, "the encoder learns by the game alone"),
+        ("bigan", {"reconstruction": 1.0, "smoothing": 0.1}, "model: reconstruction .* bend"),
+        ("acgan", {"objective": "hinge", "smoothing": 0.1}, "^model: smoothing needs the objective"),
+        ("began", {"sampling": {"truncation": 1.0}}, "model.sampling.truncation does not fit this model: .*uniform"),
+        ("acgan", {"penalties": "r1"}, "each name needs a weight, as in {r1: 1.0}"),
+        ("acgan", {"generator_terms": ["orthogonal"]}, "as in {orthogonal: 1.0}"),
+        ("acgan", {"augment": True}, "it takes options, as in {policies: .translation.}; {} is for the usual ones"),
+        ("acgan", {"augment": {"policy": ["cutout"]}}, "unknown key 'model.augment.policy'; did you mean 'policies'"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_sentence(name: str, change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence) as told:
+        GANS[name][1].read(change, "model")
+    assert "Input should" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["gan", "acgan", "can", "cogan", "infogan", "bigan", "tags"])
+def test_a_wasserstein_critic_without_a_bound_is_named(name: str) -> None:
+    def said(**changes: object) -> bool:
+        return any("slope" in note for note in built(name, **{"objective": "wasserstein", **changes}).notes())
+
+    assert said()
+    assert said(penalties={"r1": 0.0})
+    assert not said(penalties={"gradient-penalty": 10.0})
+    assert not said(clip=0.01)
+    assert not said(objective="hinge")
+    spectral = {"discriminator": Choice(name="mlp", options={"width": 16, "spectral": True})}
+    bounded = name not in ("cogan", "bigan")  # whose own layers before and behind the network have no such norm
+    assert said(**spectral) != bounded
+
+
+@pytest.mark.parametrize("name", ["infogan", "cogan", "bigan"])
+def test_labels_that_are_not_looked_at_are_named(name: str) -> None:
+    assert any("4 classes are left aside" in note for note in built(name).notes())
+    assert not any("classes" in note for note in built(name, Space((3,))).notes())
+    assert not any("classes" in note for note in built("acgan").notes())
+
+
+def test_cogan_says_what_its_second_domain_is() -> None:
+    assert any("negatives" in note for note in built("cogan").notes())
+    assert not any("negatives" in note for note in built("cogan", domains=("a", "b")).notes())

@@ -107,6 +107,10 @@ class Model(nn.Module, ABC):
         """This model as one that has the capability ``kind``, or None."""
         return cast(C, self) if isinstance(self, kind) else None
 
+    def notes(self) -> Sequence[str]:
+        """What is said before a training, a sentence each: of settings seldom wanted, of data not looked at."""
+        return ()
+
     def on_start(self, data: Data) -> None:
         """Called once, in fresh runs only, before the first round: data-dependent initialisation."""
 

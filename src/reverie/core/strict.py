@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +15,9 @@ class Strict(BaseModel):
     """A frozen record that takes its own keys and no others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Keys that others of its kind take, and why this one does not."""
 
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
@@ -36,12 +40,19 @@ def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
     # Branches of a union show up in the path as "constrained-int" or "literal['auto']": no key of a recipe has those.
     keys = [str(part) for part in first["loc"] if re.fullmatch(r"[A-Za-z0-9_]+", str(part))]
-    path = ".".join([where, *keys]).strip(".")
+    path, said = ".".join([where, *keys]).strip("."), first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         record: Any = cls
         for part in first["loc"][:-1]:
             field = record.model_fields.get(str(part)) if hasattr(record, "model_fields") else None
-            record = field.annotation if field else None
-        known = getattr(record, "model_fields", {})
-        return f"unknown key '{path}'{nearest(str(first['loc'][-1]), known)}"
-    return f"{path} = {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}"
+            kinds = (get_args(field.annotation) or (field.annotation,)) if field else ()  # a record, or one or None
+            record = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+        known, key = getattr(record, "model_fields", {}), str(first["loc"][-1])
+        if key in getattr(record, "refused", {}):
+            return f"{path} does not fit this model: {record.refused[key]}"
+        if record is not None and not known:
+            return f"unknown key '{path}': this model has nothing to set there, so leave it out"
+        return f"unknown key '{path}'{nearest(key, known)}"
+    if not first["loc"] and isinstance(first.get("input"), Mapping):  # of several keys: which, the sentence says
+        return f"{where}: {said}" if where else said
+    return f"{path} = {first.get('input')!r}: {said}"

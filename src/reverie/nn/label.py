@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.core.batch import Condition
+from reverie.core.space import Space
 
 
 class LabelVector(nn.Module):
@@ -55,3 +56,10 @@ class LabelPlanes(nn.Module):
             label = torch.full((len(x),), -1, device=x.device)
         planes = (label[:, None] == torch.arange(self.classes, device=x.device)).to(x.dtype)
         return torch.cat([x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], dim=1)
+
+
+def unseen_labels(space: Space) -> tuple[str, ...]:
+    """What a model that looks at no labels says of data ``space`` that have them."""
+    if not space.classes:
+        return ()
+    return (f"this model looks at no labels: the data's {space.classes} classes are left aside (data.condition=none)",)

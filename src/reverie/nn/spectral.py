@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 
 def spectrally_normalised(network: nn.Module) -> None:
@@ -20,3 +21,9 @@ def spectrally_normalised(network: nn.Module) -> None:
     for layer in list(network.modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
             spectral_norm(layer)
+
+
+def is_spectral(network: nn.Module) -> bool:
+    """Whether every linear layer and convolution of a network is so normalised."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    return all(is_parametrized(layer, "weight") for layer in layers)

@@ -1,34 +1,71 @@
-r"""What can be switched on in any GAN: penalties, clipping, noise and augmentation of all that D sees.
+r"""What can be switched on in any GAN: penalties, clipping, noise, augmentation, and the tricks of Salimans et al.
 
-.. math:: L_D \leftarrow L_D + \sum_k \gamma_k R_k, \qquad D(x) \leftarrow D(A(x) + \sigma \epsilon)
+.. math::
+    L_D &\leftarrow L_D + \sum_k \gamma_k R_k + h H, \qquad D(x) \leftarrow D(A(x) + \sigma \epsilon) \\
+    L_G &\leftarrow w_A L_G + w_F \lVert E f(x) - E f(G(z)) \rVert^2 + w_O O + h H
 
-with the penalties R from ``maths/penalties.py`` and augmentations A from ``maths/augmentation.py``, the same for real
-and generated rows.
+with the penalties R from ``maths/penalties.py``, augmentations A from ``maths/augmentation.py``, the same for real and
+generated rows, f the features of D, O the overlap of G's filters and H a player's squared distance from its past mean.
 
 References:
     | Wasserstein GAN (Arjovsky, Chintala and Bottou, 2017), Algorithm 1: the clipped critic
     | https://arxiv.org/abs/1701.07875
     | Towards Principled Methods for Training GANs (Arjovsky and Bottou, 2017), Section 3: noise on what D sees
     | https://arxiv.org/abs/1701.04862
+    | Improved Techniques for Training GANs (Salimans et al., 2016), Section 3
+    | https://arxiv.org/abs/1606.03498
+    | Large Scale GAN Training for High Fidelity Natural Image Synthesis (Brock, Donahue and Simonyan, 2019), Section 3
+    | https://arxiv.org/abs/1809.11096
     | Training Generative Adversarial Networks with Limited Data (Karras et al., 2020), Section 3
     | https://arxiv.org/abs/2006.06676
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
+from reverie.core import model as core
 from reverie.core.errors import RequestError, nearest
-from reverie.core.model import ModelConfig
+from reverie.core.noise import Noise
 from reverie.core.player import Loss, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
-from reverie.maths import augmentation, penalties
+from reverie.maths import adversarial, augmentation, penalties
+from reverie.nn.history import History
+from reverie.nn.orthogonal import orthogonal_, overlap
+from reverie.nn.spectral import is_spectral
+
+TERMS = ("adversarial", "feature-matching", "orthogonal")
+"""What a generator may minimise: what its structure is about, and two that any may add."""
+
+ENERGIES: Mapping[str, str] = {
+    "objective": "its discriminator is an energy, which has a loss of its own",
+    "smoothing": "its discriminator is an energy: it calls no row real or generated, so there is no label to smooth",
+    "label_noise": "its discriminator is an energy: it calls no row real or generated, so there is no label to change",
+}
+"""Of a discriminator without logits: what has no meaning for it, and why."""
+
+
+class Sampling(core.Sampling):
+    """How samples are drawn of a standard normal z.
+
+    Arguments:
+        truncation: z is normal within [-truncation, truncation]: the smaller, the more typical and the less varied
+            samples are; None for all of the normal distribution.
+    """
+
+    truncation: float | None = Field(None, gt=0.0)
+
+
+class UniformSampling(core.Sampling):
+    """How samples are drawn of a uniform z: in one way."""
+
+    refused: ClassVar[Mapping[str, str]] = {"truncation": "it cuts the tails of a normal z, and its z is uniform"}
 
 
 class Augment(Strict):
@@ -55,7 +92,7 @@ class Augment(Strict):
         return names
 
 
-class Config(ModelConfig):
+class Config(core.ModelConfig):
     """What is switched on; the base of a GAN's configuration.
 
     Arguments:
@@ -65,6 +102,10 @@ class Config(ModelConfig):
         input_noise: the standard deviation of normal noise on all that D sees, falling to 0 over the training.
         augment: augmentation of all that D sees; None for none. Worth it where there are few images.
         discriminator_turns: D's steps in each round.
+        history: the weight of each player's squared distance from its past mean (historical averaging).
+        generator_terms: what G minimises, and the weights: ``adversarial``, what its structure gives it to do,
+            ``feature-matching``, ``orthogonal``.
+        orthogonal_start: orthonormal filters of both players at the start.
     """
 
     penalties: dict[str, float] = Field({})
@@ -73,6 +114,24 @@ class Config(ModelConfig):
     input_noise: float = Field(0.0, ge=0.0)
     augment: Augment | None = None
     discriminator_turns: int = Field(1, ge=1)
+    history: float = Field(0.0, ge=0.0)
+    generator_terms: dict[str, float] = Field({"adversarial": 1.0})
+    orthogonal_start: bool = False
+
+    @field_validator("penalties", "generator_terms", mode="before")
+    @classmethod
+    def _has_weights(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return given
+        names = ", ".join(map(str, given)) if isinstance(given, list | tuple) else given
+        raise ValueError(f"each name needs a weight, as in {{{names or 'r1'}: 1.0}}")
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _has_options(cls, given: Any) -> Any:
+        if given is None or isinstance(given, Mapping | Augment):
+            return given
+        raise ValueError("it takes options, as in {policies: [translation]}; {} is for the usual ones, null for none")
 
     @field_validator("penalties")
     @classmethod
@@ -81,6 +140,54 @@ class Config(ModelConfig):
             if weight < 0:
                 raise ValueError(f"{name}: {weight:g} would reward steep slopes; weights are 0 or more")
         return {checked(name, penalties.penalty): weight for name, weight in weights.items()}
+
+    @field_validator("generator_terms")
+    @classmethod
+    def _known_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            if name not in TERMS:
+                raise ValueError(f"no term '{name}' of a generator{nearest(name, TERMS)}")
+        if not {"adversarial", "feature-matching"} & weights.keys():
+            raise ValueError("a generator needs the term adversarial or feature-matching to learn from")
+        return weights
+
+
+class LogitConfig(Config):
+    """Of a discriminator that calls rows real or generated.
+
+    Arguments:
+        smoothing: the share of real rows that D is told are not real (one-sided label smoothing).
+        label_noise: the share of pairs of a real and a generated row that D is told are the other way round.
+    """
+
+    smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    label_noise: float = Field(0.0, ge=0.0, le=0.5)
+
+
+class GameConfig(LogitConfig):
+    """Of a game whose objective can be chosen.
+
+    Arguments:
+        objective: a name from ``maths/adversarial.py``.
+    """
+
+    objective: str = "non-saturating"
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, name: str) -> str:
+        return checked(name, adversarial.objective)
+
+    @model_validator(mode="after")
+    def _can_be_smoothed(self) -> GameConfig:
+        if self.smoothing and not adversarial.objective(self.objective).classifies:
+            raise ValueError("smoothing needs the objective saturating or non-saturating")
+        return self
+
+    def game(self) -> adversarial.Objective:
+        """The objective, with its labels smoothed where that is asked for."""
+        game = adversarial.objective(self.objective)
+        return adversarial.smoothed(game, self.smoothing) if self.smoothing else game
 
 
 def checked(name: str, find: Any) -> str:
@@ -92,8 +199,18 @@ def checked(name: str, find: Any) -> str:
     return name
 
 
+def latent(noise: Noise, length: int, how: Sampling | None = None) -> Tensor:
+    """Standard normals ``[B, length]``, truncated where ``how`` says so: not clipped, but drawn of what is left."""
+    if how is None or how.truncation is None:
+        return noise.normal(length)
+    tail = torch.special.ndtr(torch.tensor(-how.truncation, dtype=torch.float64))
+    share = noise.uniform(length).double()
+    z = torch.special.ndtri(tail + share * (1.0 - 2.0 * tail))
+    return z.float().clamp(-how.truncation, how.truncation)
+
+
 class Tricks(nn.Module):
-    """Creates what carries the tricks out.
+    """Creates what carries the tricks out. ``begin`` comes after the players' networks.
 
     Arguments:
         config: which are on.
@@ -111,8 +228,30 @@ class Tricks(nn.Module):
         self.penalties = {name: penalties.penalty(name) for name in config.penalties}
         if config.augment:
             if not space.is_image:
-                raise RequestError("model.augment is of images; leave it out on points")
+                raise RequestError("model.augment is of images, and these rows are none: leave it out")
             self.register_buffer("augmentation", torch.tensor(config.augment.probability or 0.0))
+        self.histories = nn.ModuleDict()
+
+    def begin(self, discriminator: Sequence[nn.Module], generator: Sequence[nn.Module]) -> None:
+        """Prepares the players' networks, and begins to remember where they have been."""
+        for side, networks in (("discriminator", discriminator), ("generator", generator)):
+            if self.config.orthogonal_start:
+                for network in networks:
+                    orthogonal_(network)
+            if self.config.history:
+                self.histories[side] = History(nn.ModuleList(networks))
+
+    def notes(self, critic: Sequence[nn.Module]) -> tuple[str, ...]:
+        """What is said before a training, of what scores rows: a Wasserstein critic may be free to grow."""
+        config = self.config
+        if not isinstance(config, GameConfig) or config.objective != "wasserstein":
+            return ()
+        if any(config.penalties.values()) or config.clip is not None or all(map(is_spectral, critic)):
+            return ()
+        return (
+            "objective=wasserstein without a bound on the critic's slope: its scores will grow without end; "
+            "set model.penalties={gradient-penalty: 10}, model.clip=0.01, or spectral: true of its networks",
+        )
 
     def seen(self, x: Tensor, turn: Turn, side: str) -> Tensor:
         """Rows as D sees them: augmented, and with noise that makes the two sides overlap while they are apart."""
@@ -146,6 +285,54 @@ class Tricks(nn.Module):
             found[name] = weight * penalty.measure(slopes[penalty.at]).mean()
         return found
 
+    def labelled(self, real: Tensor, fake: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
+        """The logits ``[B]`` of two sides as D's loss takes them: exchanged in a share of the pairs."""
+        share = self.config.label_noise if isinstance(self.config, LogitConfig) else 0.0
+        if not share:
+            return real, fake
+        wrong = turn.noise.fork("label noise").uniform() < share
+        return torch.where(wrong, fake, real), torch.where(wrong, real, fake)
+
+    @property
+    def adversarial(self) -> float:
+        """The weight of what the structure gives G to do."""
+        return self.config.generator_terms.get("adversarial", 0.0)
+
+    def matched(self, features: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Feature matching, where it is on: the squared distance of the mean features of two sides.
+
+        Arguments:
+            features: rows to D's features ``[B, F]``.
+            x: real rows, as D sees them.
+            y: generated rows, likewise; they get the gradient.
+        """
+        weight = self.config.generator_terms.get("feature-matching")
+        return {} if weight is None else {"feature-matching": weight * apart(features, x, y).sum()}
+
+    def regularised(self, generator: nn.Module) -> dict[str, Tensor]:
+        """What holds G's weights: the overlap of its filters, and its history."""
+        weight = self.config.generator_terms.get("orthogonal")
+        terms = {} if weight is None else {"orthogonal": weight * overlap(generator)}
+        return terms | self.history("generator")
+
+    def history(self, side: str) -> dict[str, Tensor]:
+        """A player's squared distance from where it has been."""
+        return {"history": self.config.history * self._history(side).distance()} if self.config.history else {}
+
+    def remember(self, side: str) -> None:
+        """Takes a player's weights into the mean of its past."""
+        if self.config.history:
+            self._history(side).remember()
+
+    def after_generator(self, loss: Loss) -> None:
+        """Remembers G's weights."""
+        self.remember("generator")
+
+    def _history(self, side: str) -> History:
+        history = self.histories[side]
+        assert isinstance(history, History)
+        return history
+
     def told(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What ``after_turn`` and the journal need of the scores ``[B]`` of two sides: figures, and sums."""
         figures = {"told apart": (real > fake).float().mean()}
@@ -153,13 +340,21 @@ class Tricks(nn.Module):
         return figures, {"rows": real.new_tensor(len(real))}
 
     def after_turn(self, discriminator: Sequence[nn.Module], loss: Loss) -> None:
-        """Clips D's weights, and lets the augmentation follow how sure D is."""
+        """Clips D's weights and remembers them, and lets the augmentation follow how sure D is."""
         config = self.config
         if config.clip is not None:  # so that its slope is bounded, though by what is not known
             for module in discriminator:
                 for weight in module.parameters():
                     weight.clamp_(-config.clip, config.clip)
+        self.remember("discriminator")
         sure = loss.figures.get("told apart")
         if config.augment and config.augment.probability is None and sure is not None:
             aim, ramp, rows = config.augment.target, config.augment.ramp, int(loss.sums["rows"])
             self.augmentation.copy_(augmentation.adapted(self.augmentation, sure, aim, rows, ramp))
+
+
+def apart(features: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """The squared differences ``[F]`` of the mean features of rows x and y; gradients go to y alone."""
+    with torch.no_grad():
+        wanted = features(x).float().mean(0)
+    return (features(y).float().mean(0) - wanted).square()

@@ -59,7 +59,7 @@ class Sitting:
         begun = self.loop.progress.fraction
         self.display: Display = pick_display(quiet, ranks.first, self.recipe.name, begun)
         self.journal = Journal(run, self.loop.progress.round, config.tensorboard) if ranks.first else None
-        for note in [*dataset.notes, *notes]:
+        for note in [*dataset.notes, *model.notes(), *notes]:
             self.display.say(note)
         if found:
             self.display.say(f"resuming {run.folder} at round {self.loop.progress.round:,} ({begun:.0%})")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -30,7 +30,6 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial
 from reverie.maths.classes import named
 from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
@@ -38,26 +37,26 @@ from reverie.nn.discrimination import Discriminator
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 
 
-class Config(tricks.Config):
+class Config(tricks.GameConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
-        objective: a name from ``maths/adversarial.py``.
         classify: the weight of the two terms of the class.
         generator: the network of G, which takes the label.
         discriminator: the network of D, whose features name the class too.
         generator_optimizer: how G steps.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(100, ge=1)
-    objective: str = "non-saturating"
     classify: float = Field(1.0, ge=0.0)
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.Sampling = tricks.Sampling()
 
 
 class ACGAN(core.Model):
@@ -85,13 +84,14 @@ class ACGAN(core.Model):
                 "acgan needs labels of at least two classes: one subfolder a class, and data.condition=label"
             )
         self.tricks = tricks.Tricks(config, space)
-        self.objective = adversarial.objective(config.objective)
+        self.objective = config.game()
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         unlabelled = replace(space, classes=0)
         discriminator = catalog.network("discriminator", config.discriminator, unlabelled, auto("dcgan"))
         assert isinstance(discriminator, Discriminator)
         self.discriminator = discriminator
         self.classes = nn.Linear(discriminator.feature_count, space.classes)
+        self.tricks.begin([self.discriminator, self.classes], [self.generator])
 
     def players(self) -> Sequence[Player]:
         config = self.config
@@ -110,8 +110,12 @@ class ACGAN(core.Model):
                 modules=[self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
+
+    def notes(self) -> Sequence[str]:
+        return self.tricks.notes([self.discriminator])
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.generator,)
@@ -125,10 +129,11 @@ class ACGAN(core.Model):
         x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
         (real, real_classes), (fake, fake_classes) = self._judge(x), self._judge(y)
         terms = {
-            "adversarial": self.objective.discriminator(real, fake).mean(),
+            "adversarial": self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean(),
             "class of real": self.config.classify * named(real_classes, label),
             "class of fake": self.config.classify * named(fake_classes, label),
             **self.tricks.terms(self.score, x, y, turn),
+            **self.tricks.history("discriminator"),
         }
         right = (real_classes.argmax(1) == label).float().mean()
         figures, sums = self.tricks.told(real, fake)
@@ -137,14 +142,17 @@ class ACGAN(core.Model):
     def generator_loss(self, turn: Turn) -> Loss:
         """Equations 2 and 3 from the generator's side."""
         fakes = self._fakes(turn)
-        fake, classes = self._judge(self.tricks.seen(fakes, turn, "fake"))
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        fake, classes = self._judge(y)
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self.score(self.tricks.seen(turn.batch.x, turn, "real"))
+                real = self.score(x)
         terms = {
-            "adversarial": self.objective.generator(real, fake).mean(),
+            "adversarial": self.tricks.adversarial * self.objective.generator(real, fake).mean(),
             "class of fake": self.config.classify * named(classes, turn.batch.condition.label),
+            **self.tricks.matched(self.discriminator.features, x, y),
+            **self.tricks.regularised(self.generator),
         }
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
@@ -169,10 +177,11 @@ class ACGAN(core.Model):
         return self._judge(x)[0]
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``; labels that are not given are drawn uniformly."""
         label = noise.fork("label").integers(self.space.classes, 1)[:, 0]
         if condition is not None and condition.label is not None:
             label = torch.where(condition.label < 0, label, condition.label)
-        x = self.generator(noise.fork("z").normal(self.config.latent), Condition(label=label))
+        z = tricks.latent(noise.fork("z"), self.config.latent, how or self.config.sampling)
+        x = self.generator(z, Condition(label=label))
         return x.clamp(-1.0, 1.0) if self.space.is_image else x

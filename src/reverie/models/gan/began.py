@@ -46,6 +46,7 @@ class Config(tricks.Config):
         decoder: the decoder of D.
         generator_optimizer: how G steps.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(64, ge=1)
@@ -56,6 +57,9 @@ class Config(tricks.Config):
     decoder: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.UniformSampling = tricks.UniformSampling()
+
+    refused: ClassVar[Mapping[str, str]] = tricks.ENERGIES
 
 
 class BEGAN(core.Model):
@@ -82,6 +86,7 @@ class BEGAN(core.Model):
         self.generator = catalog.network("decoder", config.generator, space, choice, latent=latent, outputs=1)
         self.encoder = catalog.network("encoder", config.encoder, space, choice, outputs=latent)
         self.decoder = catalog.network("decoder", config.decoder, space, choice, latent=latent, outputs=1)
+        self.tricks.begin([self.encoder, self.decoder], [self.generator])
         self.register_buffer("balance", torch.zeros(()))  # k
 
     def players(self) -> Sequence[Player]:
@@ -117,6 +122,7 @@ class BEGAN(core.Model):
         real, fake = self.error(x, condition), self.error(y, condition)
         terms = {"real": real.mean(), "fake": -self.balance * fake.mean()}
         terms |= self.tricks.terms(partial(self.score, condition=condition), x, y, turn)
+        terms |= self.tricks.history("discriminator")
         # Its D is better at real rows on purpose: how often is not a sign of health, and not journalled without need.
         figures, sums = self.tricks.told(-real, -fake) if self.config.augment else ({}, {})
         return Loss(terms, {"error of fake": fake.mean(), "k": self.balance.clone(), **figures}, sums)
@@ -125,15 +131,22 @@ class BEGAN(core.Model):
         """The objective's second line; the figures are what the controller and the convergence measure need."""
         condition = turn.batch.condition
         fakes = self._fakes(turn.noise, condition)
-        fake = self.error(self.tricks.seen(fakes, turn, "fake"), condition).mean()
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        fake = self.error(y, condition).mean()
         with torch.no_grad():
-            real = self.error(self.tricks.seen(turn.batch.x, turn, "real"), condition).mean()
+            real = self.error(x, condition).mean()
         apart = self.config.diversity * real - fake.detach()
         spread = fakes.detach().float().std(0).mean()
-        return Loss({"fake": fake}, {"balance": apart, "convergence": real + apart.abs(), "spread": spread})
+        terms = {
+            "fake": self.tricks.adversarial * fake,
+            **self.tricks.matched(partial(self.encoder, condition=condition), x, y),
+            **self.tricks.regularised(self.generator),
+        }
+        return Loss(terms, {"balance": apart, "convergence": real + apart.abs(), "spread": spread})
 
     def _control(self, loss: Loss) -> None:
         """The third line; without the clamp k could turn the game around."""
+        self.tricks.after_generator(loss)
         self.balance.add_(self.config.control * loss.figures["balance"]).clamp_(0.0, 1.0)
 
     def error(self, x: Tensor, condition: Condition | None) -> Tensor:

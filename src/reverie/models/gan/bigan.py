@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -38,15 +38,15 @@ from reverie.core.choice import Choice, auto
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial
 from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
+from reverie.nn.label import unseen_labels
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 HIDDEN = 256
 
 
-class Config(tricks.Config):
+class Config(tricks.GameConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
@@ -59,6 +59,7 @@ class Config(tricks.Config):
         discriminator: the network of D's look at x; z joins its features.
         generator_optimizer: how G and E step.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(50, ge=1)
@@ -70,11 +71,16 @@ class Config(tricks.Config):
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.Sampling = tricks.Sampling()
 
     @model_validator(mode="after")
-    def _reconstruction_needs_a_ratio(self) -> Config:
+    def _fits(self) -> Config:
         if self.reconstruction is not None and self.objective != "non-saturating":
             raise ValueError("reconstruction (VEEGAN) takes D for a log ratio: objective=non-saturating makes it one")
+        if self.reconstruction is not None and (self.smoothing or self.label_noise):
+            raise ValueError("reconstruction (VEEGAN) takes D for a log ratio, which smoothing and label_noise bend")
+        if "adversarial" not in self.generator_terms:
+            raise ValueError("the encoder learns by the game alone: generator_terms needs adversarial")
         return self
 
 
@@ -127,7 +133,7 @@ class BiGAN(core.Model):
         super().__init__(config, space, parts)
         self.space = bare = replace(space, classes=0)
         self.tricks = tricks.Tricks(config, space)
-        self.objective = adversarial.objective(config.objective)
+        self.objective = config.game()
         self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
         self.encoder = catalog.network("encoder", config.encoder, bare, auto("conv"), outputs=config.latent)
         discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
@@ -135,6 +141,7 @@ class BiGAN(core.Model):
         self.look = discriminator
         self.look.head = nn.Identity()  # type: ignore[assignment]  # pairs are scored instead
         self.scores = PairScore(discriminator.feature_count, config.latent, config.unary)
+        self.tricks.begin([self.look, self.scores], [self.generator, self.encoder])
         self.latents = (Space((config.latent,)),)
 
     def players(self) -> Sequence[Player]:
@@ -154,8 +161,13 @@ class BiGAN(core.Model):
                 modules=[self.generator, self.encoder],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
+
+    def notes(self) -> Sequence[str]:
+        found = self.tricks.notes([self.look, self.scores])
+        return (*found, *unseen_labels(self.data_space))
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.generator, self.encoder)
@@ -166,9 +178,10 @@ class BiGAN(core.Model):
             z, fakes, codes = self._both(turn)
         x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
         real, fake = self.score_pair(x, codes), self.score_pair(y, z)
-        game = self.objective.discriminator
-        terms = {n: game(r, f).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
+        game, told = self.objective.discriminator, self.tricks.labelled
+        terms = {n: game(*told(r, f, turn)).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
         terms |= self.tricks.terms(self._of_joined, _joined(x, codes), _joined(y, z), turn)
+        terms |= self.tricks.history("discriminator")
         figures, sums = self.tricks.told(real[-1], fake[-1])
         return Loss(terms, {"real": real[-1].mean(), "fake": fake[-1].mean(), **figures}, sums)
 
@@ -179,19 +192,25 @@ class BiGAN(core.Model):
         z, fakes, codes = self._both(turn)
         x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
         real, fake = self.score_pair(x, codes), self.score_pair(y, z)
-        game = self.objective.generator
-        # G's part, and E's, whose pairs are to be taken for generated ones.
-        both = {n: game(r, f).mean() + game(-f, -r).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
-        return Loss(both, {"spread": fakes.detach().float().std(0).mean()})
+        game, weight, terms = self.objective.generator, self.tricks.adversarial, dict[str, Tensor]()
+        for name, r, f in zip(self._names(), real, fake, strict=True):
+            # G's part, and E's, whose pairs are to be taken for generated ones.
+            terms[name] = weight * (game(r, f).mean() + game(-f, -r).mean())
+        return Loss(terms | self._beside(x, y), {"spread": fakes.detach().float().std(0).mean()})
 
     def _found_again(self, turn: Turn, weight: float) -> Loss:
         """VEEGAN's Algorithm 1: the log ratio of the generated pairs, and the error in z."""
         z = turn.noise.fork("z").normal(self.config.latent)
         fakes = self.generator(z, None)
-        scores = zip(self._names(), self.score_pair(self.tricks.seen(fakes, turn, "fake"), z), strict=True)
-        terms = {name: -score.mean() for name, score in scores}
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        scores = zip(self._names(), self.score_pair(y, z), strict=True)
+        terms = {name: -self.tricks.adversarial * score.mean() for name, score in scores}
         terms["reconstruction"] = weight * (z - self.encoder(fakes, None)).square().mean()
-        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms | self._beside(x, y), {"spread": fakes.detach().float().std(0).mean()})
+
+    def _beside(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """What G minimises beside the game."""
+        return self.tricks.matched(self.look.features, x, y) | self.tricks.regularised(self.generator)
 
     def score_pair(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         """D's scores of pairs."""
@@ -221,9 +240,9 @@ class BiGAN(core.Model):
         return torch.stack(self.score_pair(x, self.encoder(x, None))).sum(0)
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``."""
-        x = self.generator(noise.fork("z").normal(self.config.latent), None)
+        x = self.generator(tricks.latent(noise.fork("z"), self.config.latent, how or self.config.sampling), None)
         return x.clamp(-1.0, 1.0) if self.space.is_image else x
 
 

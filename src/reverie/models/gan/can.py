@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -32,7 +32,6 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial
 from reverie.maths.classes import ambiguity, named
 from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
@@ -40,26 +39,26 @@ from reverie.nn.discrimination import Discriminator
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 
 
-class Config(tricks.Config):
+class Config(tricks.GameConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
-        objective: a name from ``maths/adversarial.py``.
         ambiguity: lambda, the weight of being of no style.
         generator: the network of G.
         discriminator: the network of D, whose features name the style too.
         generator_optimizer: how G steps.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(100, ge=1)
-    objective: str = "non-saturating"
     ambiguity: float = Field(1.0, ge=0.0)
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.Sampling = tricks.Sampling()
 
 
 class CAN(core.Model):
@@ -86,12 +85,13 @@ class CAN(core.Model):
         if space.classes < 2:
             raise RequestError("can needs at least two styles: one subfolder a style, and data.condition=label")
         self.tricks = tricks.Tricks(config, space)
-        self.objective = adversarial.objective(config.objective)
+        self.objective = config.game()
         self.generator = catalog.network("generator", config.generator, bare, auto("dcgan"), latent=config.latent)
         discriminator = catalog.network("discriminator", config.discriminator, bare, auto("dcgan"))
         assert isinstance(discriminator, Discriminator)
         self.discriminator = discriminator
         self.styles = nn.Linear(discriminator.feature_count, space.classes)
+        self.tricks.begin([self.discriminator, self.styles], [self.generator])
         self.latents = (Space((config.latent,)),)
 
     def players(self) -> Sequence[Player]:
@@ -111,8 +111,12 @@ class CAN(core.Model):
                 modules=[self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
+
+    def notes(self) -> Sequence[str]:
+        return self.tricks.notes([self.discriminator])
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.generator,)
@@ -124,9 +128,10 @@ class CAN(core.Model):
         x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
         (real, styles), (fake, _) = self._judge(x), self._judge(y)
         terms = {
-            "adversarial": self.objective.discriminator(real, fake).mean(),
+            "adversarial": self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean(),
             "style": named(styles, turn.batch.condition.label),
             **self.tricks.terms(self.score, x, y, turn),
+            **self.tricks.history("discriminator"),
         }
         figures, sums = self.tricks.told(real, fake)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
@@ -134,14 +139,17 @@ class CAN(core.Model):
     def generator_loss(self, turn: Turn) -> Loss:
         """The game from the other side, and the ambiguity of style."""
         fakes = self._fakes(turn.noise)
-        fake, styles = self._judge(self.tricks.seen(fakes, turn, "fake"))
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        fake, styles = self._judge(y)
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self.score(self.tricks.seen(turn.batch.x, turn, "real"))
+                real = self.score(x)
         terms = {
-            "adversarial": self.objective.generator(real, fake).mean(),
+            "adversarial": self.tricks.adversarial * self.objective.generator(real, fake).mean(),
             "ambiguity": self.config.ambiguity * ambiguity(styles).mean(),
+            **self.tricks.matched(self.discriminator.features, x, y),
+            **self.tricks.regularised(self.generator),
         }
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
@@ -151,8 +159,8 @@ class CAN(core.Model):
         with torch.autocast(x.device.type, enabled=False):
             return self.discriminator.head(features, None), self.styles(features.float())
 
-    def _fakes(self, noise: Noise) -> Tensor:
-        return self.generator(noise.fork("z").normal(self.config.latent), None)
+    def _fakes(self, noise: Noise, how: tricks.Sampling | None = None) -> Tensor:
+        return self.generator(tricks.latent(noise.fork("z"), self.config.latent, how), None)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
         return self.generator(z[0], None)
@@ -161,7 +169,7 @@ class CAN(core.Model):
         return self._judge(x)[0]
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``."""
-        x = self._fakes(noise)
+        x = self._fakes(noise, how or self.config.sampling)
         return x.clamp(-1.0, 1.0) if self.space.is_image else x

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,31 +28,33 @@ from reverie.core.choice import Choice, auto
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial
 from reverie.nn import tricks
+from reverie.nn.discrimination import Discriminator
+from reverie.nn.label import unseen_labels
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 ENTRY = 16
 """Channels of the layer that each D has to itself."""
 
 
-class Sampling(core.Sampling):
+class Sampling(tricks.Sampling):
     """How samples are drawn.
 
     Arguments:
         domain: which of the two drawings of an idea.
+        truncation: as in ``nn/tricks.py``.
     """
 
     domain: Literal[1, 2] = 1
 
 
-class Config(tricks.Config):
+class Config(tricks.GameConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
-        objective: a name from ``maths/adversarial.py``.
-        domains: the names of two of the data's domains; None for all rows, and the negatives of other rows.
+        domains: the names of two of the data's domains, as ``reverie data SOURCE`` lists them; None for all rows, and
+            the negatives of other rows.
         generator: the network of both G, with twice the channels at its end.
         discriminator: the network of both D, behind a layer of their own.
         generator_optimizer: how G steps.
@@ -61,7 +63,6 @@ class Config(tricks.Config):
     """
 
     latent: int = Field(100, ge=1)
-    objective: str = "non-saturating"
     domains: tuple[str, str] | None = None
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
@@ -89,18 +90,21 @@ class CoGAN(core.Model):
         super().__init__(config, space, parts)
         self.space = bare = replace(space, classes=0)
         self.tricks = tricks.Tricks(config, space)
-        self.objective = adversarial.objective(config.objective)
+        self.objective = config.game()
         first, *rest = space.shape
         double = replace(bare, shape=(2 * first, *rest))
         self.generator = catalog.network("generator", config.generator, double, auto("dcgan"), latent=config.latent)
         entered = replace(bare, shape=(ENTRY, *rest))
-        self.discriminator = catalog.network("discriminator", config.discriminator, entered, auto("dcgan"))
+        discriminator = catalog.network("discriminator", config.discriminator, entered, auto("dcgan"))
+        assert isinstance(discriminator, Discriminator)
+        self.discriminator = discriminator
 
         def entry() -> nn.Module:
             layer = nn.Conv2d(first, ENTRY, 3, 1, 1) if space.is_image else nn.Linear(first, ENTRY)
             return nn.Sequential(layer, nn.LeakyReLU(0.2))
 
         self.entries = nn.ModuleList([entry(), entry()])
+        self.tricks.begin([self.discriminator, self.entries], [self.generator])
         self.latents = (Space((config.latent,)),)
 
     def draws(self) -> Mapping[str, Draw]:
@@ -124,8 +128,17 @@ class CoGAN(core.Model):
                 modules=[self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
+
+    def notes(self) -> Sequence[str]:
+        found = self.tricks.notes([self.discriminator, self.entries])
+        missing = (
+            "model.domains names no two domains of the data, so the second one is the negatives of other rows; "
+            "`reverie data SOURCE` lists those there are, as in model.domains=[photos, drawings]"
+        )
+        return (*found, *([] if self.config.domains else [missing]), *unseen_labels(self.data_space))
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.generator,)
@@ -138,10 +151,11 @@ class CoGAN(core.Model):
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
             x, y = self._seen(x, turn, "real", k), self._seen(y, turn, "fake", k)
             real, fake = self.judge(x, k), self.judge(y, k)
-            terms[f"domain {k + 1}"] = self.objective.discriminator(real, fake).mean()
+            terms[f"domain {k + 1}"] = self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean()
             sloped = self.tricks.terms(partial(self.judge, domain=k), x, y, turn)
             terms |= {f"{name} {k + 1}": term for name, term in sloped.items()}
             told.append((real, fake))
+        terms |= self.tricks.history("discriminator")
         return Loss(terms, *self.tricks.told(*(torch.cat(side) for side in zip(*told, strict=True))))
 
     def generator_loss(self, turn: Turn) -> Loss:
@@ -149,11 +163,15 @@ class CoGAN(core.Model):
         fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
         terms = {}
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
-            fake = real = self.judge(self._seen(y, turn, "fake", k), k)
+            x, y = self._seen(x, turn, "real", k), self._seen(y, turn, "fake", k)
+            fake = real = self.judge(y, k)
             if self.objective.paired:
                 with torch.no_grad():
-                    real = self.judge(self._seen(x, turn, "real", k), k)
-            terms[f"domain {k + 1}"] = self.objective.generator(real, fake).mean()
+                    real = self.judge(x, k)
+            terms[f"domain {k + 1}"] = self.tricks.adversarial * self.objective.generator(real, fake).mean()
+            matched = self.tricks.matched(partial(self._features, domain=k), x, y)
+            terms |= {f"{name} {k + 1}": term for name, term in matched.items()}
+        terms |= self.tricks.regularised(self.generator)
         return Loss(terms, {"spread": fakes[0].detach().float().std(0).mean()})
 
     def _seen(self, x: Tensor, turn: Turn, side: str, domain: int) -> Tensor:
@@ -169,6 +187,9 @@ class CoGAN(core.Model):
         logits: Tensor = self.discriminator(self.entries[domain](x), None)
         return logits
 
+    def _features(self, x: Tensor, domain: int) -> Tensor:
+        return self.discriminator.features(self.entries[domain](x))
+
     def _real(self, turn: Turn) -> tuple[Tensor, Tensor]:
         """Real rows of both domains, which nobody paired."""
         parts = turn.batch.parts
@@ -183,7 +204,8 @@ class CoGAN(core.Model):
         return self.judge(x, 0)
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``, of the domain that ``how`` names."""
-        x = self.pair(noise.fork("z").normal(self.config.latent))[(how or self.config.sampling).domain - 1]
+        how = how or self.config.sampling
+        x = self.pair(tricks.latent(noise.fork("z"), self.config.latent, how))[how.domain - 1]
         return x.clamp(-1.0, 1.0) if self.space.is_image else x

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,7 @@ class Config(tricks.Config):
         decoder: the decoder of D.
         generator_optimizer: how G steps.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(100, ge=1)
@@ -62,6 +63,9 @@ class Config(tricks.Config):
     decoder: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.Sampling = tricks.Sampling()
+
+    refused: ClassVar[Mapping[str, str]] = tricks.ENERGIES
 
 
 class EBGAN(core.Model):
@@ -87,6 +91,7 @@ class EBGAN(core.Model):
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         self.encoder = catalog.network("encoder", config.encoder, space, choice, outputs=code)
         self.decoder = catalog.network("decoder", config.decoder, space, choice, latent=code, outputs=1)
+        self.tricks.begin([self.encoder, self.decoder], [self.generator])
 
     def players(self) -> Sequence[Player]:
         config = self.config
@@ -105,6 +110,7 @@ class EBGAN(core.Model):
                 modules=[self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
 
@@ -120,14 +126,22 @@ class EBGAN(core.Model):
         real, fake = self._energy(x, condition)[0], self._energy(y, condition)[0]
         terms = {"real": real.mean(), "fake": F.relu(self.config.margin - fake).mean()}
         terms |= self.tricks.terms(partial(self.score, condition=condition), x, y, turn)
+        terms |= self.tricks.history("discriminator")
         figures, sums = self.tricks.told(-real, -fake)
         return Loss(terms, {"energy of fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """Equation 2, with the pull-away term of Equation 4."""
-        fakes = self._fakes(turn.noise, turn.batch.condition)
-        energy, code = self._energy(self.tricks.seen(fakes, turn, "fake"), turn.batch.condition)
-        terms = {"energy": energy.mean(), "pull-away": self.config.pull_away * pull_away(code)}
+        condition = turn.batch.condition
+        fakes = self._fakes(turn.noise, condition)
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        energy, code = self._energy(y, condition)
+        terms = {
+            "energy": self.tricks.adversarial * energy.mean(),
+            "pull-away": self.config.pull_away * pull_away(code),
+            **self.tricks.matched(partial(self.encoder, condition=condition), x, y),
+            **self.tricks.regularised(self.generator),
+        }
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
     def _energy(self, x: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
@@ -136,8 +150,8 @@ class EBGAN(core.Model):
         y = self.decoder(code, condition)[:, 0]  # without tanh, which soon is flat on a mostly empty image
         return (y - x).square().flatten(1).mean(1), code
 
-    def _fakes(self, noise: Noise, condition: Condition | None) -> Tensor:
-        return self.generator(noise.fork("z").normal(self.config.latent), condition)
+    def _fakes(self, noise: Noise, condition: Condition | None, how: tricks.Sampling | None = None) -> Tensor:
+        return self.generator(tricks.latent(noise.fork("z"), self.config.latent, how), condition)
 
     @property
     def latents(self) -> tuple[Space, ...]:
@@ -154,14 +168,14 @@ class EBGAN(core.Model):
         return -self._energy(x, condition)[0]
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``; labels that are not given are drawn uniformly."""
         if self.space.classes:
             label = noise.fork("label").integers(self.space.classes, 1)[:, 0]
             if condition is not None and condition.label is not None:
                 label = torch.where(condition.label < 0, label, condition.label)
             condition = Condition(label=label)
-        x = self._fakes(noise, condition)
+        x = self._fakes(noise, condition, how or self.config.sampling)
         return x.clamp(-1.0, 1.0) if self.space.is_image else x
 
 

@@ -25,58 +25,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Batch, Condition
 from reverie.core.choice import Choice, auto
-from reverie.core.errors import nearest
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial, penalties
+from reverie.maths import penalties
 from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator, judged
-from reverie.nn.history import History
-from reverie.nn.orthogonal import orthogonal_, overlap
 from reverie.nn.unrolled import Judge, ahead
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 """Section 4 of the DCGAN paper."""
 
 
-class Sampling(core.Sampling):
-    """How samples are drawn.
-
-    Arguments:
-        truncation: z is normal within [-truncation, truncation]: the smaller, the more typical and the less varied
-            samples are; None for all of the normal distribution.
-    """
-
-    truncation: float | None = Field(None, gt=0.0)
-
-
-SIDES = ("generator", "discriminator")
-TERMS = ("adversarial", "feature-matching", "orthogonal")
-"""What a generator may minimise."""
-
-
-class Config(tricks.Config):
+class Config(tricks.GameConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
         latent: the length of z, standard normal.
-        objective: a name from ``maths/adversarial.py``.
-        smoothing: the share of real rows that D is told are not real (one-sided label smoothing).
-        label_noise: the share of pairs of a real and a generated row that D is told are the other way round.
-        history: the weight of each player's squared distance from its past mean (historical averaging).
-        generator_terms: what G minimises, and the weights: ``adversarial``, ``feature-matching``, ``orthogonal``.
-        orthogonal_start: orthonormal filters at the start.
         unroll: steps that G looks ahead: it answers to D as D would be after them (unrolled GAN).
         unroll_rate: the rate of those steps, by plain gradient descent.
         generator: the network of G.
@@ -87,41 +63,18 @@ class Config(tricks.Config):
     """
 
     latent: int = Field(100, ge=1)
-    objective: str = "non-saturating"
-    smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    label_noise: float = Field(0.0, ge=0.0, le=0.5)
-    history: float = Field(0.0, ge=0.0)
-    generator_terms: dict[str, float] = Field({"adversarial": 1.0})
-    orthogonal_start: bool = False
     unroll: int = Field(0, ge=0)
     unroll_rate: float = Field(0.1, gt=0.0)
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
-    sampling: Sampling = Sampling()
-
-    @field_validator("objective")
-    @classmethod
-    def _known_objective(cls, name: str) -> str:
-        return tricks.checked(name, adversarial.objective)
-
-    @field_validator("generator_terms")
-    @classmethod
-    def _known_terms(cls, weights: dict[str, float]) -> dict[str, float]:
-        for name in weights:
-            if name not in TERMS:
-                raise ValueError(f"no term '{name}' of a generator{nearest(name, TERMS)}")
-        if not {"adversarial", "feature-matching"} & weights.keys():
-            raise ValueError("a generator needs the term adversarial or feature-matching to learn from")
-        return weights
+    sampling: tricks.Sampling = tricks.Sampling()
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
         if self.unroll and (self.penalties or self.clip is not None):
             raise ValueError("unroll looks ahead by the game alone, so leave penalties and clip out")
-        if self.smoothing and not adversarial.objective(self.objective).classifies:
-            raise ValueError("smoothing needs the objective saturating or non-saturating")
         return self
 
 
@@ -143,18 +96,13 @@ class GAN(core.Model):
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)
-        game = adversarial.objective(config.objective)
-        self.objective = adversarial.smoothed(game, config.smoothing) if config.smoothing else game
+        self.objective = config.game()
         self.tricks = tricks.Tricks(config, space)
         self.generator = catalog.network("generator", config.generator, space, auto("dcgan"), latent=config.latent)
         discriminator = catalog.network("discriminator", config.discriminator, space, auto("dcgan"))
         assert isinstance(discriminator, Discriminator)
         self.discriminator = discriminator
-        if config.orthogonal_start:
-            orthogonal_(self.generator)
-            orthogonal_(self.discriminator)
-        if config.history:
-            self.histories = nn.ModuleDict({side: History(getattr(self, side)) for side in SIDES})
+        self.tricks.begin([self.discriminator], [self.generator])
 
     def players(self) -> Sequence[Player]:
         config = self.config
@@ -165,7 +113,7 @@ class GAN(core.Model):
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
                 turns=config.discriminator_turns,
-                after_turn=self._after_discriminator,
+                after_turn=partial(self.tricks.after_turn, [self.discriminator]),
                 compile=not (config.penalties or config.unroll),  # both differentiate twice
             ),
             Player(
@@ -173,13 +121,16 @@ class GAN(core.Model):
                 modules=[self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
-                after_turn=self._after_generator,
+                after_turn=self.tricks.after_generator,
                 compile=not config.unroll,
             ),
         )
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.generator,)
+
+    def notes(self) -> Sequence[str]:
+        return self.tricks.notes([self.discriminator])
 
     def discriminator_loss(self, turn: Turn) -> Loss:
         """Equation 3: the game from the discriminator's side, and the penalties on its slope."""
@@ -192,11 +143,10 @@ class GAN(core.Model):
         points = {str(at): penalties.PLACES[at](x, y, turn.noise) for at in places}
         logits, slopes = judged(self.discriminator, points, sloped, batch.condition)
         real, fake = logits["real"], logits["fake"]
-        terms = {"adversarial": self.objective.discriminator(*self._told(real, fake, turn)).mean()}
+        terms = {"adversarial": self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean()}
         for name, (penalty, weight) in due.items():
             terms[name] = weight * penalty.measure(slopes[penalty.at]).mean()
-        if self.config.history:
-            terms["history"] = self.config.history * self._history("discriminator").distance()
+        terms |= self.tricks.history("discriminator")
         figures, sums = self.tricks.told(real, fake)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
@@ -206,7 +156,7 @@ class GAN(core.Model):
         fakes = batch.scratch.pop("fakes", None) if turn.index == 0 else None
         if fakes is None:
             fakes = self._fakes(batch, turn.noise)
-        weights, terms = self.config.generator_terms, {}
+        weights, terms = self.config.generator_terms, dict[str, Tensor]()
         y = self.tricks.seen(fakes, turn, "fake")
         matched = "feature-matching" in weights
         x = self.tricks.seen(batch.x, turn, "real") if matched or self.objective.paired or self.config.unroll else y
@@ -218,15 +168,8 @@ class GAN(core.Model):
                 with torch.set_grad_enabled(self.config.unroll > 0):  # real rows' logits move with D's steps alone
                     real = judge(x, batch.condition)
             terms["adversarial"] = weights["adversarial"] * self.objective.generator(real, fake).mean()
-        if matched:
-            with torch.no_grad():
-                wanted = self._features(x, batch.condition).float().mean(0)
-            apart = (self._features(y, batch.condition).float().mean(0) - wanted).square().sum()
-            terms["feature-matching"] = weights["feature-matching"] * apart
-        if "orthogonal" in weights:
-            terms["orthogonal"] = weights["orthogonal"] * overlap(self.generator)
-        if self.config.history:
-            terms["history"] = self.config.history * self._history("generator").distance()
+        terms |= self.tricks.matched(partial(self._features, condition=batch.condition), x, y)
+        terms |= self.tricks.regularised(self.generator)
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
     def _ahead(self, x: Tensor, y: Tensor, condition: Condition) -> Judge:
@@ -239,29 +182,6 @@ class GAN(core.Model):
 
     def _features(self, x: Tensor, condition: Condition) -> Tensor:
         return self.discriminator.features(self.discriminator.enter(x, condition))
-
-    def _told(self, real: Tensor, fake: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
-        """The two logits, exchanged in a share of the pairs."""
-        if not self.config.label_noise:
-            return real, fake
-        wrong = turn.noise.fork("label noise").uniform() < self.config.label_noise
-        return torch.where(wrong, fake, real), torch.where(wrong, real, fake)
-
-    def _after_discriminator(self, loss: Loss) -> None:
-        self.tricks.after_turn([self.discriminator], loss)
-        self._remember("discriminator")
-
-    def _after_generator(self, loss: Loss) -> None:
-        self._remember("generator")
-
-    def _remember(self, side: str) -> None:
-        if self.config.history:
-            self._history(side).remember()
-
-    def _history(self, side: str) -> History:
-        history = self.histories[side]
-        assert isinstance(history, History)
-        return history
 
     def _fakes(self, batch: Batch, noise: Noise) -> Tensor:
         z = noise.fork("z").normal(self.config.latent)
@@ -295,23 +215,15 @@ class GAN(core.Model):
         return self.discriminator(x, condition)
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``; labels that are not given are drawn uniformly."""
-        z = self._latent(noise.fork("z"), how or self.config.sampling)
+        z = tricks.latent(noise.fork("z"), self.config.latent, how or self.config.sampling)
         if not self.space.classes:
             return self._finished(self.generator(z, None))
         label = noise.fork("label").integers(self.space.classes, 1)[:, 0]
         if condition is not None and condition.label is not None:
             label = torch.where(condition.label < 0, label, condition.label)
         return self._finished(self.generator(z, Condition(label=label)))
-
-    def _latent(self, noise: Noise, how: Sampling) -> Tensor:
-        if how.truncation is None:
-            return noise.normal(self.config.latent)
-        tail = torch.special.ndtr(torch.tensor(-how.truncation, dtype=torch.float64))
-        share = noise.uniform(self.config.latent).double()
-        z = torch.special.ndtri(tail + share * (1.0 - 2.0 * tail))
-        return z.float().clamp(-how.truncation, how.truncation)
 
     def _finished(self, x: Tensor) -> Tensor:
         """Images clamped to [-1, 1], which a linear output may leave by a little."""

@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,15 +34,15 @@ from reverie.core.choice import Choice, auto
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial
 from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator
+from reverie.nn.label import unseen_labels
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 HIDDEN = 128
 
 
-class Config(tricks.Config):
+class Config(tricks.GameConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
@@ -51,11 +51,11 @@ class Config(tricks.Config):
         continuous: how many continuous codes there are.
         information: lambda, of categorical codes.
         continuous_information: lambda of continuous codes; smaller, so that it is on the scale of the game (Section 6).
-        objective: a name from ``maths/adversarial.py``.
         generator: the network of G; it sees z and the codes as one vector.
         discriminator: the network of D, whose features Q reads too.
         generator_optimizer: how G and Q step.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(62, ge=1)
@@ -63,11 +63,11 @@ class Config(tricks.Config):
     continuous: int = Field(2, ge=0)
     information: float = Field(1.0, ge=0.0)
     continuous_information: float = Field(0.1, ge=0.0)
-    objective: str = "non-saturating"
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.Sampling = tricks.Sampling()
 
 
 class InfoGAN(core.Model):
@@ -90,7 +90,7 @@ class InfoGAN(core.Model):
         self.space = unlabelled = replace(space, classes=0)
         width = config.latent + sum(config.categories) + config.continuous
         self.tricks = tricks.Tricks(config, space)
-        self.objective = adversarial.objective(config.objective)
+        self.objective = config.game()
         self.generator = catalog.network("generator", config.generator, unlabelled, auto("dcgan"), latent=width)
         discriminator = catalog.network("discriminator", config.discriminator, unlabelled, auto("dcgan"))
         assert isinstance(discriminator, Discriminator)
@@ -100,6 +100,7 @@ class InfoGAN(core.Model):
             nn.LeakyReLU(0.1),
             nn.Linear(HIDDEN, sum(config.categories) + config.continuous),
         )
+        self.tricks.begin([self.discriminator], [self.generator, self.codes])
 
     def players(self) -> Sequence[Player]:
         config = self.config
@@ -118,8 +119,13 @@ class InfoGAN(core.Model):
                 modules=[self.generator, self.codes],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
+
+    def notes(self) -> Sequence[str]:
+        found = self.tricks.notes([self.discriminator])
+        return (*found, *unseen_labels(self.data_space))
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.generator, self.discriminator, self.codes)
@@ -135,8 +141,9 @@ class InfoGAN(core.Model):
         x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
         real, fake = self.discriminator(x), self.discriminator(y)
         terms = {
-            "adversarial": self.objective.discriminator(real, fake).mean(),
+            "adversarial": self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean(),
             **self.tricks.terms(self.discriminator, x, y, turn),
+            **self.tricks.history("discriminator"),
         }
         figures, sums = self.tricks.told(real, fake)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
@@ -145,21 +152,27 @@ class InfoGAN(core.Model):
         """The game from the generator's side, and Equation 5."""
         z, codes = self._draw(turn.noise)
         fakes = self.generator(z, None)
-        features = self.discriminator.features(self.tricks.seen(fakes, turn, "fake"))
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        features = self.discriminator.features(y)
         fake = self.discriminator.head(features, None)
         real = fake
         if self.objective.paired:
             with torch.no_grad():
-                real = self.discriminator(self.tricks.seen(turn.batch.x, turn, "real"))
-        terms = {"adversarial": self.objective.generator(real, fake).mean(), **self._information(features, codes)}
+                real = self.discriminator(x)
+        terms = {
+            "adversarial": self.tricks.adversarial * self.objective.generator(real, fake).mean(),
+            **self._information(features, codes),
+            **self.tricks.matched(self.discriminator.features, x, y),
+            **self.tricks.regularised(self.generator),
+        }
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
-    def _draw(self, noise: Noise) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _draw(self, noise: Noise, how: tricks.Sampling | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The generator's input, and the codes within it: integers ``[B]`` each, then continuous ones ``[B, C]``."""
         config, draws = self.config, noise.fork("codes")
         integers = [draws.integers(k, 1)[:, 0] for k in config.categories]
         uniform = draws.uniform(config.continuous) * 2.0 - 1.0 if config.continuous else None
-        z = (noise.fork("z").normal(config.latent), *integers, *([uniform] if uniform is not None else []))
+        z = (tricks.latent(noise.fork("z"), config.latent, how), *integers, *([uniform] if uniform is not None else []))
         return self._joined(z), z[1:]
 
     def _joined(self, z: tuple[Tensor, ...]) -> Tensor:
@@ -208,7 +221,7 @@ class InfoGAN(core.Model):
         return self.discriminator(x)
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``, with codes of its own."""
-        x = self.generator(self._draw(noise)[0], None)
+        x = self.generator(self._draw(noise, how or self.config.sampling)[0], None)
         return x.clamp(-1.0, 1.0) if self.space.is_image else x

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
@@ -39,7 +39,7 @@ from reverie.nn.discrimination import Discriminator
 ADAM = OptimizerConfig(name="adam", lr=3e-4, betas=(0.5, 0.999))
 
 
-class Config(tricks.Config):
+class Config(tricks.LogitConfig):
     """The model's configuration, and the tricks of ``nn/tricks.py``.
 
     Arguments:
@@ -47,19 +47,32 @@ class Config(tricks.Config):
         labels: how many training rows' labels are used, the first ones of the run's order; of all others only the
             pixels are seen.
         unlabelled: the weight of the two terms without labels; 0 leaves a plain classifier.
+        generator_terms: ``feature-matching``, here of the mean feature, and ``orthogonal``.
         generator: the network of G.
         discriminator: the network of D, whose features give the classes.
         generator_optimizer: how G steps.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(100, ge=1)
     labels: int = Field(1000, ge=1)
     unlabelled: float = Field(1.0, ge=0.0)
+    generator_terms: dict[str, float] = Field({"feature-matching": 1.0})
     generator: Choice = Choice(name="auto")
     discriminator: Choice = Choice(name="auto")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.UniformSampling = tricks.UniformSampling()
+
+    refused: ClassVar[Mapping[str, str]] = {"objective": "the K + 1st class makes its game a cross-entropy"}
+
+    @field_validator("generator_terms")
+    @classmethod
+    def _by_features(cls, weights: dict[str, float]) -> dict[str, float]:
+        if "adversarial" in weights:
+            raise ValueError("this generator learns by feature-matching alone, by which its classifier gains from it")
+        return weights
 
 
 class Labelled(core.Memory):
@@ -112,6 +125,7 @@ class SSGAN(core.Model):
         self.discriminator.head = nn.Identity()  # type: ignore[assignment]  # the classes say what is real
         self.classes = nn.Linear(discriminator.feature_count, space.classes)
         self.labelled = Labelled(config.labels, space.shape)
+        self.tricks.begin([self.discriminator, self.classes], [self.generator])
         self.latents = (Space((config.latent,), between=(0.0, 1.0)),)
 
     def on_start(self, data: core.Data) -> None:
@@ -142,6 +156,7 @@ class SSGAN(core.Model):
                 modules=[self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
 
@@ -153,7 +168,7 @@ class SSGAN(core.Model):
         places = turn.noise.fork("labelled").integers(len(self.labelled.x), 1)[:, 0]
         x, label = self.labelled.x[places], self.labelled.label[places]
         logits = self.class_logits(self.tricks.seen(x, turn, "labelled"))
-        terms = {"class": F.cross_entropy(logits, label)}
+        terms = {"class": F.cross_entropy(logits, label), **self.tricks.history("discriminator")}
         figures = {"named": (logits.argmax(1) == label).float().mean()}
         if not self.config.unlabelled:
             return Loss(terms, figures)
@@ -162,8 +177,9 @@ class SSGAN(core.Model):
         x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
         real, fake = self.score(x), self.score(y)
         terms |= self.tricks.terms(self.score, x, y, turn)
-        terms["real"] = self.config.unlabelled * F.softplus(-real).mean()
-        terms["fake"] = self.config.unlabelled * F.softplus(fake).mean()
+        one, two = self.tricks.labelled(real, fake, turn)
+        terms["real"] = self.config.unlabelled * (F.softplus(-one) + self.config.smoothing * one).mean()
+        terms["fake"] = self.config.unlabelled * F.softplus(two).mean()
         figures |= {"real score": real.mean(), "fake score": fake.mean()}
         told, sums = self.tricks.told(real, fake)
         return Loss(terms, figures | told, sums)
@@ -171,12 +187,11 @@ class SSGAN(core.Model):
     def generator_loss(self, turn: Turn) -> Loss:
         """Feature matching: the only loss with which the paper's classifier gained from fakes."""
         fakes = self._fakes(turn.noise)
-        with torch.no_grad():
-            x = self.tricks.seen(turn.batch.x, turn, "real")
-            wanted = self.discriminator.features(x).float().mean(0)
-        y = self.tricks.seen(fakes, turn, "fake")
-        apart = (self.discriminator.features(y).float().mean(0) - wanted).square().mean()
-        return Loss({"feature-matching": apart}, {"spread": fakes.detach().float().std(0).mean()})
+        x, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        weight = self.config.generator_terms["feature-matching"]
+        terms = {"feature-matching": weight * tricks.apart(self.discriminator.features, x, y).mean()}
+        terms |= self.tricks.regularised(self.generator)
+        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Returns logits of the K classes, ``[B, K]``."""

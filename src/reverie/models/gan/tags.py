@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -33,35 +34,36 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import adversarial, penalties
+from reverie.nn import tricks
+from reverie.nn.discrimination import Discriminator
 
 ADAM = OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999))
 
 
-class Config(core.ModelConfig):
-    """The model's configuration.
+class Config(tricks.GameConfig):
+    """The model's configuration, and the tricks of ``nn/tricks.py``, all but ``augment``: rows are tags here.
 
     Arguments:
         latent: the length of z, standard normal.
         objective: a name from ``maths/adversarial.py``.
-        penalties: names from ``maths/penalties.py`` and their weights.
         features: what each player's encoder makes of a picture, so many numbers.
         encoder: the network of both encoders.
         generator: the network of G, behind its encoder.
         discriminator: the network of D, behind its encoder.
         generator_optimizer: how G steps.
         discriminator_optimizer: how D steps.
+        sampling: how samples are drawn.
     """
 
     latent: int = Field(100, ge=1)
     objective: str = "relativistic"
-    penalties: dict[str, float] = Field({})
     features: int = Field(128, ge=1)
     encoder: Choice = Choice(name="auto")
     generator: Choice = Choice(name="mlp")
     discriminator: Choice = Choice(name="mlp")
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
+    sampling: tricks.Sampling = tricks.Sampling()
 
 
 class TagGAN(core.Model):
@@ -86,15 +88,18 @@ class TagGAN(core.Model):
         super().__init__(config, space, parts)
         if not space.picture:
             raise RequestError("this model draws tags for pictures: it needs data.condition=picture")
-        self.objective = adversarial.objective(config.objective)
+        self.objective = config.game()
         features, pictures = config.features, Space(space.picture)
-        self.penalties = {name: penalties.penalty(name) for name in config.penalties}
+        self.tricks = tricks.Tricks(config, space)
         self.encoder = catalog.network("encoder", config.encoder, pictures, auto("conv"), outputs=features)
         latent = config.latent + features
         self.generator = catalog.network("generator", config.generator, space, auto("mlp"), latent=latent)
         pair = replace(space, shape=(space.size + features,))
         self.critic_encoder = catalog.network("encoder", config.encoder, pictures, auto("conv"), outputs=features)
-        self.discriminator = catalog.network("discriminator", config.discriminator, pair, auto("mlp"))
+        discriminator = catalog.network("discriminator", config.discriminator, pair, auto("mlp"))
+        assert isinstance(discriminator, Discriminator)
+        self.discriminator = discriminator
+        self.tricks.begin([self.critic_encoder, self.discriminator], [self.encoder, self.generator])
 
     def players(self) -> Sequence[Player]:
         config = self.config
@@ -104,15 +109,21 @@ class TagGAN(core.Model):
                 modules=[self.critic_encoder, self.discriminator],
                 loss=self.discriminator_loss,
                 optimizer=config.discriminator_optimizer,
-                compile=not self.penalties,  # gradient penalties differentiate twice
+                turns=config.discriminator_turns,
+                after_turn=partial(self.tricks.after_turn, [self.critic_encoder, self.discriminator]),
+                compile=not config.penalties,  # gradient penalties differentiate twice
             ),
             Player(
                 name="generator",
                 modules=[self.encoder, self.generator],
                 loss=self.generator_loss,
                 optimizer=config.generator_optimizer,
+                after_turn=self.tricks.after_generator,
             ),
         )
+
+    def notes(self) -> Sequence[str]:
+        return self.tricks.notes([self.discriminator])  # the slope that counts is in the tags
 
     def averaged(self) -> Sequence[nn.Module]:
         return (self.encoder, self.generator)
@@ -122,30 +133,32 @@ class TagGAN(core.Model):
         with torch.no_grad():
             fakes = self._fakes(turn)
         seen = self.critic_encoder(_picture(turn.batch.condition))
-        sloped = [penalty.at for penalty in self.penalties.values()]
-        points = {
-            at: penalties.PLACES[at](turn.batch.x, fakes, turn.noise).detach().requires_grad_(at in sloped)
-            for at in dict.fromkeys(["real", "fake", *sloped])
+        t, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        real, fake = self._judge(t, seen), self._judge(y, seen)
+        terms = {
+            "adversarial": self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean(),
+            **self.tricks.terms(partial(self._judge, seen=seen), t, y, turn),
+            **self.tricks.history("discriminator"),
         }
-        logits = {at: self._judge(tags, seen) for at, tags in points.items()}
-        real, fake = logits["real"], logits["fake"]
-        terms = {"adversarial": self.objective.discriminator(real, fake).mean()}
-        slopes = {at: penalties.slope(logits[at], points[at]) for at in dict.fromkeys(sloped)}
-        for name, penalty in self.penalties.items():
-            terms[name] = self.config.penalties[name] * penalty.measure(slopes[penalty.at]).mean()
-        figures = {"real": real.mean(), "fake": fake.mean(), "told apart": (real > fake).float().mean()}
-        return Loss(terms, figures)
+        figures, sums = self.tricks.told(real, fake)
+        return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
         """Equation 2 from the generator's side."""
         fakes = self._fakes(turn)
         seen = self.critic_encoder(_picture(turn.batch.condition))
-        fake = real = self._judge(fakes, seen)
+        t, y = self.tricks.seen(turn.batch.x, turn, "real"), self.tricks.seen(fakes, turn, "fake")
+        fake = real = self._judge(y, seen)
         if self.objective.paired:
             with torch.no_grad():
-                real = self._judge(turn.batch.x, seen)
+                real = self._judge(t, seen)
+        terms = {
+            "adversarial": self.tricks.adversarial * self.objective.generator(real, fake).mean(),
+            **self.tricks.matched(partial(self._features, seen=seen), t, y),
+            **self.tricks.regularised(self.generator),
+        }
         figures = {"spread": fakes.detach().float().std(0).mean(), "tags": fakes.detach().sum(1).mean()}
-        return Loss({"adversarial": self.objective.generator(real, fake).mean()}, figures)
+        return Loss(terms, figures)
 
     def _fakes(self, turn: Turn) -> Tensor:
         z = turn.noise.fork("z").normal(self.config.latent)
@@ -155,6 +168,9 @@ class TagGAN(core.Model):
         """Tags, ``[B, T]``, near 0 or 1 where G has learned that they are."""
         tags: Tensor = self.generator(torch.cat([z, seen], dim=1)).float()
         return tags
+
+    def _features(self, tags: Tensor, seen: Tensor) -> Tensor:
+        return self.discriminator.features(torch.cat([tags, seen], dim=1))
 
     def _judge(self, tags: Tensor, seen: Tensor) -> Tensor:
         logits: Tensor = self.discriminator(torch.cat([tags, seen], dim=1))
@@ -170,9 +186,9 @@ class TagGAN(core.Model):
         return torch.stack(votes).clamp(0.0, 1.0).mean(0)
 
     @torch.no_grad()
-    def sample(self, noise: Noise, condition: Condition | None = None, how: Any = None) -> Tensor:
+    def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns tags for the picture of each row, in [0, 1]."""
-        z = noise.fork("z").normal(self.config.latent)
+        z = tricks.latent(noise.fork("z"), self.config.latent, how or self.config.sampling)
         return self._drawn(z, self.encoder(_picture(condition))).clamp(0.0, 1.0)
 
 
