@@ -29,7 +29,9 @@ Changes = Annotated[
 ]
 Plus = Annotated[
     str | None,
-    typer.Option(help="arithmetic: samples to take from, as in 3,5 or row:3.", rich_help_panel=ON_LATENTS),
+    typer.Option(
+        help="arithmetic: samples to take from, as in 3,5, row:3, label:7 or tag:smiling.", rich_help_panel=ON_LATENTS
+    ),
 ]
 Minus = Annotated[
     str | None,
@@ -159,6 +161,8 @@ reverie edit runs/dcgan-digits picks -n 64
 reverie edit runs/dcgan-digits interpolate --from 3,8 --to 5,1
 
 reverie edit runs/vae-digits arithmetic --plus row:3 --minus row:8 --to 12
+
+reverie edit runs/vae-digits arithmetic --plus label:3 --minus label:5 --to label:8
 
 reverie edit runs/dcgan-digits walk -n 9 -o walk.gif
 

@@ -10,8 +10,8 @@ from pathlib import Path
 class Asked:
     """What is asked of a tool; each reads what concerns it.
 
-    Latents are named as in ``3,5`` (samples by number, as the tool ``picks`` shows them, eight a row) or ``row:3``
-    (training rows, of a model with an encoder).
+    Latents are named as in ``3,5`` (samples by number, as the tool ``picks`` shows them, eight a row), ``row:3``
+    (training rows, of a model with an encoder), ``label:3`` or ``tag:smiling`` (the mean of a class or of a tag).
 
     Arguments:
         plus: of arithmetic, a.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,10 +16,13 @@ from reverie.core.model import Model
 from reverie.core.recipe import parse_change
 from reverie.core.run import Run
 from reverie.core.space import Space
+from reverie.data.config import DataConfig
+from reverie.data.dataset import open_data
 from reverie.edit import reading
 from reverie.edit.asked import Asked
 from reverie.edit.latents import decoder
 from reverie.edit.model_tools import SHEETS
+from reverie.edit.scatter import reach, scatter
 from reverie.edit.seen import seen
 from reverie.edit.sheet import Sheet
 from reverie.edit.tagging import write_tags
@@ -27,6 +32,9 @@ from reverie.training.build import load
 
 PICTURES = 4
 """Held-out rows that a tool works on where none are named."""
+ON_POINTS = ("picks", "interpolate", "arithmetic", "walk")
+BEHIND = 3000
+"""Rows of the data behind points."""
 
 
 def draw(
@@ -68,21 +76,44 @@ def draw(
         denoiser(model)
     elif tool != "features":
         decoder(model)
-    if not model.space.is_image:
-        raise RequestError("edit draws images; this model's rows are points")
+    if not model.space.is_image and (tool not in ON_POINTS or model.space.size != 2):
+        raise RequestError(
+            f"{tool} looks at images; this model's rows are points of {model.space.size} dimensions. "
+            f"Of points of 2 there are {', '.join(ON_POINTS)}"
+        )
     out = _file(tool, out, KINDS if tool == "walk" else (".png",))
     if tool not in tools() and asked.settings:
         raise RequestError(f"{tool} takes options only, no '{asked.settings[0]}'")
+    opened = Run.open(run)
+    if not model.space.is_image:
+        return _draw_points(opened, model, tool, asked, out, classify)
     scale = max(1, 64 // max(model.space.shape[1:]) + 1)  # how many pixels wide a pixel is shown
     if tool == "walk":
         save_animation(walk(model, steps=asked.steps, walkers=asked.number, seed=asked.seed), out, scale)
         return out
-    opened = Run.open(run)
     if tool in SHEETS:
-        sheet = SHEETS[tool](opened, model, asked)
+        sheet = SHEETS[tool](opened, model, asked, classify)
     else:
         sheet = pictured(opened, model, tool, asked, device, classify, say)
     save_grid(sheet.x, out, sheet.columns, scale)
+    return out
+
+
+def _draw_points(run: Run, model: Model, tool: str, asked: Asked, out: Path, classify: Classify | None) -> Path:
+    """What ``draw`` does on points of a plane: a picture of them, or an animation, over those of the data."""
+    behind = torch.empty(0, 2)
+    with suppress(RequestError):  # of a source that is gone
+        rows = open_data(DataConfig.read(run.recipe.data, "data")).train
+        behind = rows.take(np.arange(min(BEHIND, len(rows))))[0]
+    if tool == "walk":
+        frames = torch.stack(walk(model, steps=asked.steps, walkers=asked.number, seed=asked.seed))
+        limit = reach(frames, behind)
+        save_animation([scatter(frame[:, None], behind, limit=limit) for frame in frames], out)
+        return out
+    sheet = SHEETS[tool](run, model, asked, classify)
+    groups = sheet.x.view(-1, sheet.columns, 2) if tool == "interpolate" else sheet.x[:, None]
+    names = {"arithmetic": ["a", "b", "c", "a - b + c"], "picks": [str(i) for i in range(len(sheet.x))]}.get(tool, [])
+    save_grid(scatter(groups, behind, joined=tool == "interpolate", names=names), out)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,23 +19,31 @@ Latents = tuple[Tensor, ...]
 
 
 class Pick(NamedTuple):
-    """A latent by name: the one drawn ``number``-th, or that of the training row ``number``."""
+    """A latent by name: the one drawn ``number``-th, that of the training row ``number``, or the mean of a group."""
 
     number: int
     row: bool = False
+    group: str = ""
 
 
 def read_picks(text: str) -> list[Pick]:
-    """``"3,5"`` names samples, ``"row:3,row:5"`` training rows.
+    """``"3,5"`` names samples, ``"row:3,row:5"`` training rows, ``"label:3"`` and ``"tag:smiling"`` means of groups.
 
     Raises:
         RequestError: it cannot be read so.
     """
     picks = []
     for part in text.split(","):
+        kind, _, group = part.strip().partition(":")
+        if kind in ("label", "tag") and group:
+            picks.append(Pick(0, group=f"{kind}:{group.strip()}"))
+            continue
         name, _, number = part.strip().rpartition(":")
         if name not in ("", "row") or not number.isdecimal():
-            raise RequestError(f"'{part.strip()}' names no latent: write numbers of samples, as in 3,5, or row:3,row:5")
+            raise RequestError(
+                f"'{part.strip()}' names no latent: write numbers of samples, as in 3,5, row:3 for a training row, "
+                "label:3 or tag:smiling for the mean of a class or tag"
+            )
         picks.append(Pick(int(number), name == "row"))
     return picks
 
@@ -68,14 +76,20 @@ def _of_prior(space: Space, noise: Noise) -> Tensor:
     return low + (high - low) * noise.uniform(*space.shape)
 
 
-def picked(model: Model, picks: Sequence[Pick], seed: int, rows: Rows | None) -> Latents:
-    """The latents of picks, ``[N, ...]`` each.
+def picked(
+    model: Model, picks: Sequence[Pick], seed: int, rows: Rows | None, of_group: Callable[[str], Latents] | None = None
+) -> Latents:
+    """The latents of picks, ``[N, ...]`` each; ``of_group`` gives those of groups, ``[1, ...]``.
 
     Raises:
         RequestError: a row is asked of a model without an encoder, or there is no such row.
     """
     found: list[Latents] = []
     for pick in picks:
+        if pick.group:
+            assert of_group is not None
+            found.append(of_group(pick.group))
+            continue
         if not pick.row:
             found.append(drawn(model, [pick.number], seed))
             continue

@@ -173,7 +173,9 @@ def denoiser(model: Model) -> Denoises:
     if found is None:
         raise RequestError("this model does not denoise: the tool needs a diffusion or a flow-matching model")
     if not model.space.is_image:
-        raise RequestError("edit draws images; this model's rows are points")
+        raise RequestError(
+            "the tool changes images, and this model's rows are points: try picks, interpolate, arithmetic or walk"
+        )
     return found
 
 
