@@ -144,6 +144,8 @@ def test_views_keep_their_promises(trained: tuple[str, Run, Run]) -> None:
         shares = tags.tag(condition.image, noise.fork("tag"), 2)
         assert shares.shape == x.shape
         assert bool(((shares >= 0) & (shares <= 1)).all())
+    if (classifies := model.view(capabilities.Classifies)) is not None:
+        assert classifies.class_logits(x).shape == (len(x), model.data_space.classes)
     if (criticises := model.view(capabilities.Criticises)) is not None:
         assert per_row(criticises.score(x, condition))
 

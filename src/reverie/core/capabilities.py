@@ -134,6 +134,14 @@ class Tags(Protocol):
 
 
 @runtime_checkable
+class Classifies(Protocol):
+    """Names the class of a row, where its samples are of no given class: a classifier is what it is trained for."""
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """Returns logits ``[B, classes]``."""
+
+
+@runtime_checkable
 class Criticises(Protocol):
     """Scores rows: logits, higher is more like the data."""
 
@@ -157,5 +165,18 @@ class Translates(Protocol):
     def translate(self, x: Tensor, to: str) -> Tensor: ...
 
 
-KINDS = (LogProb, Bounds, Decodes, Encodes, Reconstructs, Denoises, Observes, Tags, Criticises, Styles, Translates)
+KINDS = (
+    LogProb,
+    Bounds,
+    Decodes,
+    Encodes,
+    Reconstructs,
+    Denoises,
+    Observes,
+    Tags,
+    Classifies,
+    Criticises,
+    Styles,
+    Translates,
+)
 ALL: Mapping[str, Any] = {kind.__name__: kind for kind in KINDS}
