@@ -8,8 +8,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import lambertw
 from torch import Tensor, nn
 
+from reverie.core.batch import Condition
 from reverie.maths.adversarial import objective
 from reverie.maths.f_divergences import DIVERGENCES, lambert_w_of_exp, weighted_jensen_shannon
+from reverie.nn.unrolled import ahead
 
 P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
@@ -72,7 +74,40 @@ def test_lambert_w() -> None:
     known = torch.tensor([float(lambertw(math.exp(v)).real) for v in s.detach()[:-1]], dtype=torch.float64)
     assert torch.allclose(w[:-1], known, rtol=1e-13)
     assert (w[-1] + w[-1].log()).item() == pytest.approx(600.0, rel=1e-14)
-    assert torch.allclose(torch.autograd.grad(w.sum(), s)[0], w / (1 + w), rtol=1e-12)
+    (slope,) = torch.autograd.grad(w.sum(), s, create_graph=True)
+    assert torch.allclose(slope, w / (1 + w), rtol=1e-12)
+    (bend,) = torch.autograd.grad(slope.sum(), s, create_graph=True)
+    assert torch.allclose(bend, w / (1 + w) ** 3, rtol=1e-12)
+    (third,) = torch.autograd.grad(bend.sum(), s)
+    assert torch.allclose(third, w * (1 - 2 * w) / (1 + w) ** 5, rtol=1e-12)
+    inner = s.detach()[1:-1].requires_grad_()
+    assert torch.autograd.gradcheck(lambert_w_of_exp, (inner,))
+    assert torch.autograd.gradgradcheck(lambert_w_of_exp, (inner,))
+    half = s.detach().float()
+    assert torch.allclose(lambert_w_of_exp(half).double(), w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_a_generator_can_look_ahead_in_every_f_gan(name: str) -> None:
+    """Through two steps of D, by finite differences: the game of D is differentiated twice."""
+    torch.manual_seed(0)
+    critic, game = nn.Linear(2, 1).double(), objective(f"fgan-{name}")
+    x, y = torch.randn(2, 3, 2, dtype=torch.float64)
+
+    class Score(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.critic = critic
+
+        def forward(self, rows: Tensor, condition: Condition) -> Tensor:
+            return self.critic(rows)[:, 0]
+
+    def answer(y: Tensor) -> Tensor:
+        judge = ahead(Score(), lambda j: game.discriminator(j(x, Condition()), j(y, Condition())).mean(), 2, 0.1)
+        return game.generator(judge(x, Condition()), judge(y, Condition())).mean()
+
+    y.requires_grad_()
+    assert torch.autograd.gradcheck(answer, (y,))
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)

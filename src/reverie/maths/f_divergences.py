@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,19 +49,34 @@ class Divergence:
     domain: tuple[float, float]
 
 
-def lambert_w_of_exp(s: Tensor) -> Tensor:
-    """w > 0 with w + log w = s: Lambert's W of e^s, by Newton's method; differentiable once.
+class _LambertWOfExp(torch.autograd.Function):
+    """W(e^s), whose slope W / (1 + W) is written in W itself, and so has slopes of its own."""
 
-    Arguments:
-        s: of any size; e^s itself would overflow.
-    """
-    with torch.no_grad():
+    @staticmethod
+    def forward(ctx: Any, s: Tensor) -> Tensor:
         log_w = torch.where(s > 1, s.clamp(min=1.0).log(), s - F.softplus(s))
         for _ in range(20):  # quadratic: four digits become sixteen in two steps
             w = log_w.exp()
             log_w = log_w - (w + log_w - s) / (1 + w)
-    w = log_w.exp()
-    return w - (w + log_w - s) * w / (1 + w)  # one more step, this one with a gradient
+        w = log_w.exp()
+        w = w - (w + log_w - s) * w / (1 + w)  # of w itself: the exponential lost a digit
+        ctx.save_for_backward(w)
+        return w
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        (w,) = ctx.saved_tensors
+        return slopes[0] * w / (1 + w)
+
+
+def lambert_w_of_exp(s: Tensor) -> Tensor:
+    """w > 0 with w + log w = s: Lambert's W of e^s, by Newton's method; differentiable as often as is wanted.
+
+    Arguments:
+        s: of any size; e^s itself would overflow.
+    """
+    w: Tensor = _LambertWOfExp.apply(s)
+    return w
 
 
 def _jeffrey_conjugate(t: Tensor) -> Tensor:
