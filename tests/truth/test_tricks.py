@@ -303,3 +303,32 @@ def test_labels_that_are_not_looked_at_are_named(name: str) -> None:
 def test_cogan_says_what_its_second_domain_is() -> None:
     assert any("negatives" in note for note in built("cogan").notes())
     assert not any("negatives" in note for note in built("cogan", domains=("a", "b")).notes())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [("wgan-gp", {}), ("dragan", {}), ("acgan", {"model.penalties": {"r1": 1.0, "gradient-penalty": 1.0}})],
+)
+def test_penalties_in_bf16_are_close_to_those_in_float32(recipe: str, changes: dict[str, object]) -> None:
+    """The gradient of D's whole loss, in which first and second derivatives meet in one backward pass."""
+    small = {"name": "dcgan", "width": 16, "norm": "none"}
+    networks = {"model.generator": small, "model.discriminator": small, "model.latent": 5}
+    model = create(recipe, Space((1, 16, 16), classes=4), changes={**networks, **changes})
+    player, t = model.players()[0], turn(Space((1, 16, 16), classes=4))
+    weights = [p for module in player.modules for p in module.parameters()]
+
+    def gradient() -> tuple[Tensor, Tensor]:
+        found = player.loss(t).terms
+        slopes = sum(term for name, term in found.items() if name in model.config.penalties)
+        each = torch.autograd.grad(torch.stack(list(found.values())).sum(), weights, allow_unused=True)
+        return torch.cat([g.flatten() for g in each if g is not None]), slopes.detach()
+
+    exact, penalty = gradient()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough, other = gradient()
+    assert rough.dtype == other.dtype == torch.float32
+    assert not torch.equal(exact, rough), "autocast did nothing"
+    assert penalty > 0
+    assert other.item() == pytest.approx(penalty.item(), rel=0.03)
+    assert torch.nn.functional.cosine_similarity(exact, rough, dim=0) > 0.998
+    assert rough.norm() / exact.norm() == pytest.approx(1.0, abs=0.03)
