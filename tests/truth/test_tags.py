@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from typer.testing import CliRunner
 
 import reverie
+from reverie.cli.main import app
 from reverie.core.batch import Batch, Condition
 from reverie.core.errors import RequestError
 from reverie.core.model import Model, ModelConfig
@@ -23,7 +25,8 @@ from reverie.core.sampling import sample
 from reverie.core.space import Space
 from reverie.data import DataConfig, open_data
 from reverie.data.feed import Feed
-from reverie.data.tags import multi_hot, tags_of, vocabulary
+from reverie.data.inspect import inspect
+from reverie.data.tags import multi_hot, survey, tags_of, vocabulary
 from reverie.edit.asked import Asked
 from reverie.edit.draw import draw
 from reverie.edit.tagging import most_common
@@ -65,6 +68,41 @@ def test_a_vocabulary_has_the_most_common_tags_first_and_leaves_single_ones_out(
     assert vocabulary(WORDS, 10) == ("sea", "hill", "tree")
     assert vocabulary(WORDS, 2) == ("sea", "hill"), "equally common ones by name, and a cut"
     assert multi_hot([["tree", "once"], []], ("sea", "tree")).tolist() == [[0, 1], [0, 0]]
+
+
+def test_tags_are_counted_and_what_cannot_be_one_is_named() -> None:
+    table: list[dict[str, Any]] = [
+        {"tags": ["sea", "boat"], "year": 1999},  # with tags of its own attributes do not count
+        {"tags": "sea"},
+        {"tags": 5, "hat": True},
+        {"tags": ["sea", {"name": "x"}]},
+        {"tags": None, "text": "x", "index": 3, "label": 7, "hat": False},
+        {"year": 2001, "size": 1.5, "hat": True},
+    ]
+    found = survey(table)
+    assert (found.rows, found.tagged) == (6, 5)
+    assert found.counts == {"sea": 3, "boat": 1, "hat": 2}
+    malformed, numbers = found.notes
+    assert malformed.startswith("the tags of 2 rows are no list of words, and passed over")
+    assert "(size of 1, year of 1 rows)" in numbers
+    assert survey(table[:2]).notes == ()
+    assert tags_of(table[3]) == ["sea"], "what is a word stays"
+
+
+def test_what_a_source_has_of_tags_is_told(folder: Path) -> None:
+    lines = (folder / "metadata.jsonl").read_text().splitlines()
+    lines[0] = json.dumps({"file_name": "0.png", "tags": 3})
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    note = "ags of 1 row is no list of words"
+    assert any(note in said for said in opened(folder).notes), "training hears of it"
+    report = inspect(DataConfig(source=str(folder)))
+    assert report.tags is not None
+    assert report.tags.counts["hill"] == 2
+    assert any(f"The t{note}" in said and said.endswith(".") for said in report.advice)
+    told = CliRunner().invoke(app, ["data", str(folder), "-o", str(folder / "sheet.png")]).stdout
+    words = " ".join(told.split())
+    assert "tags 4 of 6 rows have some, of 4: sea 2, hill 2, tree 2, once 1" in words
+    assert inspect(DataConfig(source="ring")).tags is None
 
 
 def test_rows_are_the_tags_of_their_pictures(folder: Path) -> None:

@@ -75,6 +75,13 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     for name, counts in report.attributes.items():
         listed = ", ".join(f"{shown(key)} {count:,}" for key, count in list(counts.items())[:20])
         facts.append((shown(name), listed + " …" * (len(counts) > 20)))
+    tags = report.tags
+    if tags is not None and tags.tagged:
+        listed = ", ".join(f"{shown(key)} {count:,}" for key, count in tags.counts.most_common(20))
+        more = " …" * (len(tags.counts) > 20)
+        facts.append(
+            ("tags", f"{tags.tagged:,} of {tags.rows:,} rows have some, of {len(tags.counts):,}: {listed}{more}")
+        )
     if report.maps:
         facts.append(("maps", ", ".join(report.maps)))
     facts.append(("copies", f"{report.copies:,}"))

@@ -264,7 +264,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
         main = facts.domains == facts.domain_names.index(facts.main)
     size = resolved.size if len(pool.shape) == 3 and resolved.size != "auto" else None
     sides = tuple(np.flatnonzero(main & side) for side in (~held, held))
-    tags, resolved = _decide_tags(pool, resolved, sides[0])
+    tags, resolved, tag_notes = _decide_tags(pool, resolved, sides[0])
     train, held_out = (Rows(pool, places, size, conditional, resolved.maps, tags) for places in sides)
     shape = pool.shape if size is None else (pool.shape[0], size, size)
     space = Space(
@@ -280,13 +280,14 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
     label_note += "" if tags is None else f", tags: {_listed(resolved.tags)}"
     map_note = (f"maps: {resolved.maps}, {space.maps} channel{'s' * (space.maps > 1)}",) * bool(space.maps)
+    about = (label_note, *tag_notes, *map_note)
     rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
     return Dataset(
         space=space,
         config=resolved,
         hash=digest(key.encode()).hex(),
         classes=facts.classes,
-        notes=(*notes, *pool.notes, label_note, *map_note, rows_note, *_few_note(train), *_skipped_note(pool)),
+        notes=(*notes, *pool.notes, *about, rows_note, *_few_note(train), *_skipped_note(pool)),
         train=train,
         held_out=held_out,
         pool=pool,
@@ -310,14 +311,16 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
     return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
 
 
-def _decide_tags(pool: Pool, config: DataConfig, train: np.ndarray) -> tuple[np.ndarray | None, DataConfig]:
-    """All rows' tags where rows are tags, and the configuration that names them."""
+def _decide_tags(
+    pool: Pool, config: DataConfig, train: np.ndarray
+) -> tuple[np.ndarray | None, DataConfig, tuple[str, ...]]:
+    """All rows' tags where rows are tags, the configuration that names them, and notes."""
     if config.condition != "picture":
-        return None, config
+        return None, config, ()
     if config.maps != "none":
         raise RequestError("with data.condition=picture rows are conditioned on their pictures; leave data.maps out")
-    names, tags = read_tags(pool, train, config.tags, config.source)
-    return tags, config.model_copy(update={"tags": names})
+    names, tags, notes = read_tags(pool, train, config.tags, config.source)
+    return tags, config.model_copy(update={"tags": names}), notes
 
 
 def _listed(names: Sequence[str] | int) -> str:

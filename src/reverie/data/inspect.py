@@ -23,6 +23,7 @@ from reverie.data.source import Drawn, Files, Pixels, Source
 from reverie.data.sources import find_source
 from reverie.data.split import DIGEST, digests_of
 from reverie.data.survey import take_survey
+from reverie.data.tags import Survey, survey
 
 FEW = 1000  # rows under which models learn pictures by heart
 FEW_A_CLASS = 50
@@ -65,6 +66,7 @@ class Report:
         domains: rows of each domain.
         attributes: of what the table says in a few words, how many of the first rows have each value; most frequent
             first.
+        tags: of the first rows, as ``cgan-tags`` reads them; None where there is no table.
         maps: names that ``data.maps`` may have.
         copies: rows whose pixels another row has already.
         copied: names or places of some of them, with what they copy.
@@ -79,6 +81,7 @@ class Report:
     classes: dict[str, int]
     domains: dict[str, int]
     attributes: dict[str, dict[str, int]]
+    tags: Survey | None
     maps: tuple[str, ...]
     copies: int
     copied: tuple[tuple[str, str], ...]
@@ -106,7 +109,8 @@ def inspect(config: DataConfig, cache: Path | None = None, progress: Progress | 
     looks = _looks(source, cache)
     compares = dataset.space.is_image and not pool.facts.modes and not isinstance(source, Drawn)
     copies, copied = _copies(dataset) if compares else (0, ())
-    advice = tuple(_advice(dataset, looks, classes, copies))
+    tags = None if pool.facts.table is None else survey(pool.facts.table[:READ])
+    advice = (*_advice(dataset, looks, classes, copies), *map(_sentence, tags.notes if tags else ()))
     return Report(
         dataset,
         pool.kind,
@@ -114,6 +118,7 @@ def inspect(config: DataConfig, cache: Path | None = None, progress: Progress | 
         classes,
         domains,
         _attributes(pool.facts.table),
+        tags,
         (*COMPUTED, *pool.maps) if dataset.space.is_image else (),
         copies,
         copied,
@@ -121,6 +126,10 @@ def inspect(config: DataConfig, cache: Path | None = None, progress: Progress | 
         pool.skipped,
         advice,
     )
+
+
+def _sentence(note: str) -> str:
+    return f"{note[0].upper()}{note[1:]}."
 
 
 def _looks(source: Source, cache: Path | None) -> Looks | None:
