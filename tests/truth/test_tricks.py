@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from reverie.core import model as core
 from reverie.core.batch import Batch, Condition
 from reverie.core.choice import Choice
 from reverie.core.errors import RequestError
@@ -276,6 +277,15 @@ def test_what_does_not_fit_is_told_in_a_sentence(name: str, change: dict[str, ob
     with pytest.raises(RequestError, match=sentence) as told:
         GANS[name][1].read(change, "model")
     assert "Input should" not in str(told.value)
+
+
+def test_where_nothing_can_be_set_the_user_hears_what_to_do() -> None:
+    with pytest.raises(
+        RequestError, match="'sampling.truncation': this model has nothing to set there, so leave it out"
+    ):
+        core.Sampling.read({"truncation": 1.0}, "sampling")
+    with pytest.raises(RequestError, match="unknown key 'model.sampling.truncate'; did you mean 'truncation'"):
+        acgan.Config.read({"sampling": {"truncate": 1.0}}, "model")
 
 
 @pytest.mark.parametrize("name", ["gan", "acgan", "can", "cogan", "infogan", "bigan", "tags"])
