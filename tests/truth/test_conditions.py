@@ -128,9 +128,11 @@ def test_a_run_with_maps_from_training_to_its_samples(tmp_path: Path):
         reverie.sample(model, 2)
     own = reverie.conditions(run.recipe.data, model.space)
     assert own(torch.arange(3)).label is not None
+    folder = tmp_path / "maps"
+    folder.mkdir()
     for k in range(2):
-        Image.fromarray(np.full((16, 16), 255 * k, np.uint8)).save(tmp_path / f"{k}.png")
-    given = reverie.conditions(run.recipe.data, model.space, maps=str(tmp_path))(torch.arange(3)).image
+        Image.fromarray(np.full((16, 16), 255 * k, np.uint8)).save(folder / f"{k}.png")
+    given = reverie.conditions(run.recipe.data, model.space, maps=str(folder))(torch.arange(3)).image
     assert sorted(given.mean((1, 2, 3)).tolist())[0] == -1.0
     assert given.shape == (3, 1, 16, 16)
     other = reverie.conditions(run.recipe.data, model.space, data="emoji")

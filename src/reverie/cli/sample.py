@@ -29,6 +29,9 @@ def sample(
     maps: Annotated[
         str | None, typer.Option(help="Likewise: pictures that are themselves the maps, a folder or a zip of them.")
     ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Of --maps: take those of another size, or in colour, and make them fit.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="A .png (one grid), a .npz (arrays), or a folder (a PNG each).")
@@ -53,7 +56,7 @@ def sample(
     for path, value in map(parse_change, changes or ()):
         put(settings, path, value)
     how = type(model.config.sampling).read(settings, "sampling")
-    asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps, model.view(Observes))
+    asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps, model.view(Observes), fit)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=count)
         drawn = reverie.sample(

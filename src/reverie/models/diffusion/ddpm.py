@@ -118,6 +118,7 @@ class DDPM(core.Model):
         self.latents = (Space(space.shape),)
 
     def players(self) -> Sequence[Player]:
+        self._times(self.config.sampling)  # more steps than T are told before the training, not by its first grid
         return (Player(name="denoiser", modules=(self.network,), loss=self.loss, optimizer=self.config.optimizer),)
 
     def averaged(self) -> Sequence[nn.Module]:

@@ -199,6 +199,7 @@ class Diffusion(core.Model):
         return None if kind is hidden else super().view(kind)
 
     def players(self) -> Sequence[Player]:
+        self._grid(self.config.sampling)  # more steps than T are told before the training, not by its first grid
         return (Player(name="denoiser", modules=self._trained(), loss=self.loss, optimizer=self.config.optimizer),)
 
     def averaged(self) -> Sequence[nn.Module]:
