@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Change, Path
+from reverie.core.capabilities import Change, Denoises, Path
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.noise import KeyedNoise
+from reverie.core.space import Space
 from reverie.maths.operators import Mask
-from reverie.maths.paths import LinearBetas, Straight, per_row
-from reverie.maths.posteriors import Dirac, GaussianData, LearnedStep
+from reverie.maths.paths import CosineBetas, LinearBetas, Straight, per_row
+from reverie.maths.posteriors import Dirac, GaussianData, GaussianMixtureData, LearnedStep
 from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.ddpm import Ancestral
 from reverie.samplers.guidance.autoguidance import Autoguidance
 from reverie.samplers.guidance.classifier import Classifier
 from reverie.samplers.guidance.classifier_free import ClassifierFree
-from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.clip import Clip, clipped
 from reverie.samplers.guidance.ctrl_x import CtrlX, transferred
 from reverie.samplers.guidance.dps import DPS
 from reverie.samplers.guidance.free_control import principal_axes, structure_energy
@@ -304,3 +305,30 @@ def test_ctrl_x_takes_features_at_times_above_its_bound_alone(until: float) -> N
         t = torch.full((3,), time, dtype=torch.float64)
         taken = (1 - t[:, None]) * (x + 1) + t[:, None] * (x + 3)
         assert torch.equal(guided.denoise(x, t).mean, taken if time > until else x)
+
+
+def test_clipping_bounds_what_a_small_error_of_the_noise_makes_of_points_and_changes_no_right_estimate() -> None:
+    """Improved DDPM's path ends at alpha = 5e-5: an error of 0.02 in the noise is one of 400 in x_0."""
+    path = CosineBetas()
+    points = torch.tensor([[0.9, 0.0], [-0.9, 0.3], [0.2, -0.7]]).double().repeat(20, 1)
+
+    class Wrong(GaussianMixtureData):
+        """Each row is one of three points; the noise that is found is off by 0.02, and never beyond what noise is."""
+
+        def denoise(self, x_t: Tensor, t: Tensor, condition: object = None) -> Dirac:  # type: ignore[override]
+            alpha_t, sigma_t = (per_row(a, x_t) for a in self.path(t))
+            eps = (x_t - alpha_t * super().denoise(x_t, t).mean) / sigma_t
+            return Dirac((x_t - sigma_t * (eps + 0.02).clamp(-4, 4)) / alpha_t)
+
+    def drawn(model: Denoises) -> Tensor:
+        noise = KeyedNoise(0, torch.arange(400), "test")
+        return integrate(model, DDIM(), noise.normal(2).double(), time_grid(50, 1000), noise)
+
+    thin = torch.eye(2).double().expand(3, 2, 2) * 1e-4
+    shares, space = torch.full((3,), 1 / 3).double(), Space((2,), within=(-1.0, 1.0))
+    right, wrong = (kind(path, shares, points[:3], thin) for kind in (GaussianMixtureData, Wrong))
+    assert drawn(wrong).abs().max() > 100
+    assert torch.cdist(drawn(clipped(wrong, space)), points[:3]).amin(1).max() < 0.1
+    assert torch.allclose(drawn(clipped(right, space)), drawn(right), atol=1e-6)
+    assert clipped(wrong, Space((2,))) is wrong
+    assert clipped(wrong, Space((1, 2, 2), depth=256)) == Clip(wrong, -1.0, 1.0)

@@ -20,6 +20,7 @@ class Space:
         classes: how many labels there are; 0 where rows have none.
         count: rows in the training split (free codes, kernel densities).
         maps: channels of the image that each row is conditioned on (``Condition.image``); 0 where there is none.
+        within: the least and the greatest value of the training rows, where they are points; None where not known.
         between: of latents that are floats: the ends of their uniform prior; None where it is standard normal.
         picture: the shape of the picture that each row is conditioned on (``Condition.image``) where rows are none
             themselves, but tags; empty otherwise.
@@ -35,12 +36,18 @@ class Space:
     maps: int = 0
     sequence: int = 0
     picture: tuple[int, ...] = ()
+    within: tuple[float, float] | None = None
     between: tuple[float, float] | None = None
 
     @property
     def drawn_from(self) -> tuple[int, ...]:
         """The shape of the picture or the maps that samples need (``Condition.image``); empty where they need none."""
         return self.picture or ((self.maps, *self.shape[1:]) if self.maps else ())
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The ends between which all values of rows lie, and so their means; None where they are not known."""
+        return (-1.0, 1.0) if self.depth else self.within
 
     @property
     def is_image(self) -> bool:

@@ -274,6 +274,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
         count=len(train),
         maps=map_channels(resolved.maps, pool, resolved.source),
         picture=() if tags is None else shape,
+        within=None if size is not None or tags is not None else _ends(train.pixels(np.arange(len(train)))),
     )
     key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.condition}/{resolved.held_out}"
     key += f"/{resolved.maps}" if space.maps else "" if tags is None else f"/{resolved.tags}"
@@ -321,6 +322,10 @@ def _decide_tags(
         raise RequestError("with data.condition=picture rows are conditioned on their pictures; leave data.maps out")
     names, tags, notes = read_tags(pool, train, config.tags, config.source)
     return tags, config.model_copy(update={"tags": names}), notes
+
+
+def _ends(points: np.ndarray) -> tuple[float, float] | None:
+    return (float(points.min()), float(points.max())) if points.size else None
 
 
 def _listed(names: Sequence[str] | int) -> str:

@@ -103,7 +103,7 @@ def read_model_header(file: Path) -> tuple[Recipe, Space, tuple[str, ...]]:
         with safe_open(file, framework="pt") as tensors:
             header = json.loads((tensors.metadata() or {})["reverie"])
         space = header["space"]
-        space = Space(**{**space, "shape": tuple(space["shape"]), "picture": tuple(space.get("picture", ()))})
+        space = Space(**{key: tuple(value) if isinstance(value, list) else value for key, value in space.items()})
         return Recipe.read(header["recipe"], ""), space, tuple(header["classes"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReverieError(f"{file} is damaged, or no model of Reverie ({error})") from None

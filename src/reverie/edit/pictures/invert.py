@@ -41,10 +41,10 @@ def inverted(task: Task, x: Tensor, settings: Settings) -> Tensor:
     """The noise of rows ``[B, ...]``."""
     times = task.times(settings)[::-1]
     condition = task.condition(len(x))
-    return solve(task.denoises, settings.solver, x, times, task.noise("unused"), condition)
+    return solve(task.clipped(task.denoises), settings.solver, x, times, task.noise("unused"), condition)
 
 
 def taken_back(task: Task, z: Tensor, settings: Settings) -> Tensor:
     """Rows ``[B, ...]`` of noise."""
     times, condition = task.times(settings), task.condition(len(z))
-    return solve(task.denoises, settings.solver, z, times, task.noise("unused"), condition)
+    return solve(task.clipped(task.denoises), settings.solver, z, times, task.noise("unused"), condition)

@@ -57,7 +57,7 @@ from reverie.nn.lagging import Lagging
 from reverie.nn.preconditioned import Preconditioned
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
-from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.heun import Heun
 from reverie.samplers.solver import BothWays
 from reverie.samplers.straightened import Straightened
@@ -240,7 +240,7 @@ class Consistency(core.Model):
         assert self.teacher is not None
         teacher = denoiser(self.teacher.model)
         teacher = ClassifierFree(teacher, self.config.guidance) if self.space.classes else teacher
-        teacher = Straightened(Clip(teacher) if self.space.depth else teacher)
+        teacher = Straightened(clipped(teacher, self.space))
         r, r_near = sigma / (1 + sigma), sigma_near / (1 + sigma_near)
         z, state = x / per_row(1 + sigma, x), self.solver.init(x)
         z, _ = self.solver.step(teacher, z, r, r_near, condition, noise, state)

@@ -41,7 +41,7 @@ from reverie.nn.features import steered
 from reverie.samplers.bound import Chain
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
-from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.solver import SolverChoice
 
@@ -55,7 +55,7 @@ class Sampling(core.Sampling):
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         size: height and width, for networks that work on any; None is the size of the training rows.
-        clip: keep estimates of x_0 within [-1, 1], for pixels.
+        clip: keep estimates of x_0 where the training rows are, pixels within [-1, 1].
     """
 
     steps: int = Field(50, ge=1)
@@ -160,21 +160,26 @@ class DDPM(core.Model):
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """DDIM inversion: the noise that ``decode`` takes to x, up to the error of the steps."""
         times = self._times(self.config.sampling)[::-1]
-        return (integrate(self, DDIM(), x, times, noise or _no_noise(x)),)
+        return (integrate(self._clipped(self, self.config.sampling), DDIM(), x, times, noise or _no_noise(x)),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        return integrate(self, DDIM(), z[0], self._times(self.config.sampling), _no_noise(z[0]))
+        how = self.config.sampling
+        return integrate(self._clipped(self, how), DDIM(), z[0], self._times(how), _no_noise(z[0]))
 
     def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
         """The bound of the chain with variances beta_t, unbiased (Equation 5): all terms, some of them by chance.
 
+        Its steps are those that samples take, with estimates clipped where theirs are (``sampling.clip``).
         Discrete rows (``space.depth``) have a discrete likelihood.
         """
-        return self.chain.bound(self, x, noise, condition)
+        return self.chain.bound(self._clipped(self, self.config.sampling), x, noise, condition)
 
     def _guided(self, how: Sampling) -> Denoises:
         guided: Denoises = ClassifierFree(self, how.guidance) if self.space.classes else self
-        return Clip(guided) if how.clip and self.space.depth else guided
+        return self._clipped(guided, how)
+
+    def _clipped(self, model: Denoises, how: Sampling) -> Denoises:
+        return clipped(model, self.space) if how.clip else model
 
     def _times(self, how: Sampling) -> list[float]:
         return grid(how.grid, how.steps, self.path, self.config.steps)

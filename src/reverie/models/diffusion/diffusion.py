@@ -56,7 +56,7 @@ from reverie.samplers.bound import Chain
 from reverie.samplers.continuous_bound import continuous_bound, prior, reconstruction
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
-from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.path_likelihood import path_log_likelihood
@@ -75,7 +75,7 @@ class Sampling(core.Sampling):
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         size: height and width, for networks that work on any; None is the size of the training rows.
-        clip: keep estimates of x_0 within [-1, 1], for pixels.
+        clip: keep estimates of x_0 where the training rows are, pixels within [-1, 1].
     """
 
     steps: int = Field(50, ge=1)
@@ -267,11 +267,12 @@ class Diffusion(core.Model):
     def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
         """The bound, all terms, unbiased: of a chain of steps, or of infinitely many where the path begins with noise.
 
+        A chain's steps are those that samples take, with estimates clipped where theirs are (``sampling.clip``).
         Discrete rows (``space.depth``) have a discrete likelihood.
         """
         if isinstance(self.path, LinearLogSnr | LearnedSchedule):
             return continuous_bound(self, self.path, self.config.likelihood.times, x, noise, condition)
-        return self.chain.bound(self, x, noise, condition)
+        return self.chain.bound(self._clipped(self, self.config.sampling), x, noise, condition)
 
     def log_prob(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns the flow's log density in nats, ``[B]``; its trace is exact up to ``likelihood.exact_up_to`` values.
@@ -363,7 +364,10 @@ class Diffusion(core.Model):
 
     def _guided(self, how: Sampling) -> Denoises:
         guided: Denoises = ClassifierFree(self, how.guidance) if self.space.classes else self
-        return Clip(guided) if how.clip and self.space.depth else guided
+        return self._clipped(guided, how)
+
+    def _clipped(self, model: Denoises, how: Sampling) -> Denoises:
+        return clipped(model, self.space) if how.clip else model
 
     def _grid(self, how: Sampling) -> list[float]:
         return grid(how.grid, how.steps, self.path, self.ticks)
@@ -371,7 +375,7 @@ class Diffusion(core.Model):
     def _flow(self, x: Tensor, times: Sequence[float]) -> Tensor:
         """Heun's method, which draws no noise."""
         unused = KeyedNoise(0, torch.arange(len(x), device=x.device), "unused")
-        return integrate(self, Heun(), x, times, unused)
+        return integrate(self._clipped(self, self.config.sampling), Heun(), x, times, unused)
 
 
 def _check(config: Config) -> None:

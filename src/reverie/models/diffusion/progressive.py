@@ -41,7 +41,7 @@ from reverie.nn.lagging import Lagging
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
-from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.straightened import Straightened
 
@@ -183,7 +183,7 @@ class Progressive(core.Model):
     def _draw(
         self, x: Tensor, steps: int | None, condition: Condition | None = None, watch: Watch | None = None
     ) -> Tensor:
-        student: Denoises = Clip(self.student) if self.space.depth else self.student
+        student: Denoises = clipped(self.student, self.space)
         times = time_grid(steps or int(self.taught))
         x = integrate(Straightened(student), DDIM(), x, times, _no_noise(x), condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
@@ -198,7 +198,7 @@ class Progressive(core.Model):
         else:
             teacher = denoiser(self.teacher.model)
             teacher = ClassifierFree(teacher, self.config.guidance) if self.space.classes else teacher
-        return Clip(teacher) if self.space.depth else teacher
+        return clipped(teacher, self.space)
 
     def _follow(self, loss: Loss) -> None:
         self.teaching.next.follow(self.student, self.config.decay)

@@ -46,7 +46,7 @@ from reverie.nn.pairs import Pairs
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
 from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
-from reverie.samplers.guidance.clip import Clip
+from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.likelihood import log_likelihood
@@ -152,7 +152,7 @@ class Reflow(core.Model):
         """The rows that the teacher's flow makes of noise x_1 ``[B, ...]``."""
         teacher = denoiser(self.teacher.model)
         teacher = ClassifierFree(teacher, self.config.guidance) if self.space.classes else teacher
-        teacher = Straightened(Clip(teacher) if self.space.depth else teacher)
+        teacher = Straightened(clipped(teacher, self.space))
         x_0 = integrate(teacher, Heun(), x_1, time_grid(self.config.pair_steps), _no_noise(x_1), condition)
         return x_0.clamp(-1, 1) if self.space.depth else x_0
 
