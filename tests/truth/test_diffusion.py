@@ -100,7 +100,7 @@ def closed_form(path, steps: int, variance, first, scale: float = 1.0) -> float:
     second = (COVARIANCE.trace() + MEAN @ MEAN).item()
 
     def at(i: int) -> tuple[float, float]:
-        return tuple(a.item() for a in path(torch.tensor([i / steps]).double()))
+        return tuple(a.item() for a in path(torch.tensor([i / steps], dtype=torch.float64)))
 
     def unknown(alpha: float, sigma: float) -> float:
         return (1 / (1 / variances + alpha**2 / sigma**2)).sum().item()
@@ -152,6 +152,67 @@ def test_the_chains_bound_is_its_closed_form_on_every_path(path, changes):
     scale = math.hypot(*(a.item() for a in model.path(torch.ones(1).double())))
     variances = (learned, learned) if model.config.learned_variance else (tilde, beta)
     within(nodes.mean(model.elbo(nodes.x, nodes)), closed_form(model.path, 40, *variances, scale))
+
+
+class Repeated(Nodes):
+    """The nodes as often as they weigh (in 1,296ths), so that plain means over them are exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        times = (self.weights * 6**4).round().long()
+        self.x, self.eps = self.x.repeat_interleave(times, 0), self.eps.repeat_interleave(times, 0)
+        self.ids = torch.arange(6**4)
+        self.weights = torch.full((6**4,), 6.0**-4).double()
+
+
+@pytest.mark.parametrize(
+    ("path", "changes"),
+    [
+        ({"name": "linear-betas", "steps": 20, "first": 1e-3, "last": 0.3}, {"prediction": "eps"}),
+        (
+            {"name": "linear-betas", "steps": 20, "first": 1e-3, "last": 0.3},
+            {"likelihood": Likelihood(variance="beta")},
+        ),
+        ({"name": "cosine-betas", "steps": 20}, {"learned_variance": True}),
+        ({"name": "noise-levels", "steps": 20}, {"prediction": "score"}),
+    ],
+    ids=["posterior", "beta", "learned", "levels"],
+)
+def test_what_training_by_the_bound_minimises_is_the_bound(path, changes, monkeypatch):
+    """The mean over t of the loss, in nats a row, is the negative bound: its closed form and the chain's own."""
+    model, nodes = create(path, weighting="bound", **changes), Repeated()
+    model.chain = replace(model.chain, times=19)
+    given = Turn(Batch(nodes.x, Condition(), nodes.ids, nodes.ids), nodes, Progress())
+    losses = []
+    for step in range(1, 21):
+        t = torch.full((6**4,), step / 20, dtype=torch.float64)
+        monkeypatch.setattr(Times, "at", lambda self, ids, path, steps, t=t: t)
+        losses.append(model.loss(given))
+    found = -2 * sum(sum(loss.terms.values()).item() for loss in losses) / 20
+    assert found == pytest.approx(nodes.mean(model.elbo(nodes.x, nodes)), abs=1e-5)  # its weights are in float32
+    variances = [tilde, beta]
+    if model.config.learned_variance:
+        variances = [learned, learned]
+    elif model.config.likelihood.variance == "beta":
+        variances = [beta, beta]
+    scale = math.hypot(*(a.item() for a in model.path(torch.ones(1).double())))
+    within(found, closed_form(model.path, 20, *variances, scale))
+    prior = model.chain.prior(nodes.x).mean().item()
+    assert 2 * losses[0].terms["prior"].item() == pytest.approx(prior)
+    assert prior > 1e-3
+    assert losses[0].terms["reconstruction"].item() != 0 == losses[0].terms["diffusion"].item()
+    assert losses[7].figures["bits_per_dim"].item() == pytest.approx(sum(losses[7].terms.values()).item() / math.log(2))
+
+
+def test_training_by_the_bound_takes_each_step_alike_and_reaches_mean_and_variance():
+    path = {"name": "cosine-betas", "steps": 10}
+    model = Diffusion(Config(path=path, weighting="bound", learned_variance=True), POINTS, {})
+    t = model.config.times.at(torch.arange(1000), model.path, model.ticks)
+    assert (10 * t).round().long().bincount().tolist() == pytest.approx([0, *[100] * 10], abs=2)
+    sum(model.loss(turn(torch.randn(64, 2))).terms.values()).backward()
+    assert bool(model.network.head.weight.grad.ne(0).any(1).all()), "of both halves of the outputs"
+    with pytest.raises(RequestError, match="weighting=bound is the mean over even times; times=logit-normal"):
+        Diffusion(Config(path=path, weighting="bound", times=Times(name="logit-normal")), POINTS, {})
 
 
 def continuous_closed_form() -> float:
@@ -327,7 +388,7 @@ def test_the_bounds_gradient_is_finite_where_a_bin_is_far_from_the_mean():
     share = torch.zeros(3, 2, requires_grad=True)
     posterior = LearnedStep(torch.tensor([[1.0, -1.0], [3e4, -8e5], [-4e6, 0.0]]), share)
     x = torch.tensor([[1.0, -1.0], [1.0, -1.0], [0.0, 1.0]]) * 254 / 255 + 1 / 255
-    model._chain_term(posterior, x, torch.tensor([1, 500, 1000])).sum().backward()
+    model.chain.term(posterior, x, torch.tensor([1, 500, 1000]), 256).sum().backward()
     assert bool(torch.isfinite(share.grad).all())
 
 

@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -110,6 +110,34 @@ class Chain:
         given = q.fresh if self.variance == "beta" else q.variance
         ratio = q.variance / given
         return 0.5 * (x[0].numel() * (ratio - 1 - torch.log(ratio)) + q.b**2 / given * error)
+
+    def term(self, posterior: Posterior, x: Tensor, step: Tensor, depth: int | None) -> Tensor:
+        """The term of the negative bound at steps ``[B]`` of 1 … T in nats, ``[B]``; at 1 it is the reconstruction's.
+
+        Arguments:
+            posterior: a ``Dirac`` or a ``LearnedStep``, of x_0 at x_t.
+            x: rows ``[B, ...]``.
+            step: int64 ``[B]``.
+            depth: as in ``reconstruction_of``.
+        """
+        inner = self.divergence_of(posterior, x, step.clamp_min(2))
+        # Rows of other steps stand in with their own x_0: far from its mean a bin has no probability to take logs of.
+        mean = torch.where(per_row(step, x) > 1, x, posterior.mean)
+        first: Posterior = replace(posterior, mean=mean)  # type: ignore[type-var]  # both are dataclasses
+        return torch.where(step > 1, inner, -self.reconstruction_of(first, x, depth))
+
+    def terms(self, posterior: Posterior, x: Tensor, step: Tensor, depth: int | None) -> dict[str, Tensor]:
+        """The negative bound in nats, ``[B]`` each: with steps that are uniform on 1 … T their sum is unbiased.
+
+        Arguments are those of ``term``.
+        """
+        all_steps = self.steps * self.term(posterior, x, step, depth)
+        nothing = torch.zeros_like(all_steps)
+        return {
+            "diffusion": torch.where(step > 1, all_steps, nothing),
+            "reconstruction": torch.where(step > 1, nothing, all_steps),
+            "prior": self.prior(x),
+        }
 
     def inner_steps(self, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
         """Steps ``[B]`` of 2 … T and the weights ``[B]`` that make their sum one over all steps."""

@@ -102,9 +102,8 @@ def read_model_header(file: Path) -> tuple[Recipe, Space, tuple[str, ...]]:
     try:
         with safe_open(file, framework="pt") as tensors:
             header = json.loads((tensors.metadata() or {})["reverie"])
-        space = header["space"]
-        space = Space(**{key: tuple(value) if isinstance(value, list) else value for key, value in space.items()})
-        return Recipe.read(header["recipe"], ""), space, tuple(header["classes"])
+        space: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["space"].items()}
+        return Recipe.read(header["recipe"], ""), Space(**space), tuple(header["classes"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReverieError(f"{file} is damaged, or no model of Reverie ({error})") from None
 

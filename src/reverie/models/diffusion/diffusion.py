@@ -47,9 +47,10 @@ from reverie.maths import predictions
 from reverie.maths.path_choice import PathChoice
 from reverie.maths.paths import Learned, LinearBetas, LinearLogSnr, per_row, prior_scale, ticks
 from reverie.maths.posteriors import Dirac, LearnedStep
-from reverie.maths.times import Grid, even, grid, logit_normal
+from reverie.maths.times import Grid, grid
+from reverie.maths.training_times import Times
 from reverie.maths.transport import optimal_pairs
-from reverie.maths.weights import Weighting, c_noise, log_normal, weight
+from reverie.maths.weights import Weighting, c_noise, weight
 from reverie.nn.features import steered
 from reverie.nn.schedule import LearnedSchedule
 from reverie.samplers.bound import Chain
@@ -61,9 +62,6 @@ from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.path_likelihood import path_log_likelihood
 from reverie.samplers.solver import SolverChoice
-
-EARLIEST = 1e-5
-"""The earliest time of training on continuous paths: at t = 0 nothing is left to learn, and weights are infinite."""
 
 
 class Sampling(core.Sampling):
@@ -84,20 +82,6 @@ class Sampling(core.Sampling):
     guidance: float = Field(1.0, ge=0)
     size: int | None = Field(None, ge=8)
     clip: bool = True
-
-
-class Times(Strict):
-    """When errors are taken in training.
-
-    Arguments:
-        name: ``uniform``; ``logit-normal``, mostly between data and noise; ``log-normal``, EDM's noise levels.
-        location: of the normal variable; above 0 for more noise.
-        scale: its standard deviation.
-    """
-
-    name: Literal["uniform", "logit-normal", "log-normal"] = "uniform"
-    location: float = 0.0
-    scale: float = Field(1.0, gt=0)
 
 
 class Likelihood(Strict):
@@ -133,7 +117,8 @@ class Config(core.ModelConfig):
         data_std: the standard deviation of values, which scales what the network sees; EDM's sigma_data.
         learned_variance: whether the network puts out the variance of its steps, too; on a path of T steps.
         bound_weight: of the bound in the loss that trains the variance (L_hybrid's lambda).
-        weighting: how errors weigh: ``simple``, that of what is predicted, or a name of ``maths/weights.py``.
+        weighting: how errors weigh: ``simple``, that of what is predicted, or a name of ``maths/weights.py``. Under
+            ``bound`` the loss is the whole negative bound, prior and reconstruction with it, in nats a value.
         weighting_parameter: the weighting's own; None for its paper's.
         times: when errors are taken in training.
         coupling: which noise meets which row: ``independent``, or ``optimal-transport`` within a label's rows of the
@@ -211,19 +196,23 @@ class Diffusion(core.Model):
         eps = turn.noise.fork("eps").normal(*self.space.shape)
         if config.coupling == "optimal-transport":
             eps = eps[optimal_pairs(x_0, eps, turn.batch.condition.label)]
-        t = self._training_times(turn.noise)
+        t = config.times.at(turn.noise.ids, self.path, self.ticks)
         condition = drop_labels(turn.batch.condition, turn.noise.fork("drop"), config.drop_label)
-        if config.weighting == "bound":
+        if config.weighting == "bound" and self.ticks is None:
             return self._bound(x_0, eps, t, turn.noise.fork("first"), condition)
         alpha_t, sigma_t = (per_row(a, x_0) for a in self.path(t))
         x_t = alpha_t * x_0 + sigma_t * eps
         output, share = self._output(x_t, t, alpha_t, sigma_t, condition)
+        step = (t * self.chain.steps).round().long()
+        if config.weighting == "bound":
+            posterior = _posterior(self._clean(output, x_t, alpha_t, sigma_t), share)
+            return self._in_nats(self.chain.terms(posterior, x_0, step, self.space.depth))
         target = predictions.target(config.prediction, x_0, eps, alpha_t, sigma_t, config.data_std)
         w = self._weight(alpha_t, sigma_t)
         terms: dict[str, Tensor] = {config.weighting: (w * (output - target).square()).mean()}
         if share is not None:
             mean = self._clean(output, x_t, alpha_t, sigma_t).detach()  # the bound trains the variance alone
-            chain = self._chain_term(LearnedStep(mean, share), x_0, (t * self.chain.steps).round().long())
+            chain = self.chain.term(LearnedStep(mean, share), x_0, step, self.space.depth)
             terms["bound"] = config.bound_weight * self.chain.steps * chain.mean() / self.space.size
         return Loss(terms=terms)
 
@@ -231,7 +220,7 @@ class Diffusion(core.Model):
         alpha_t, sigma_t = (per_row(a, x_t) for a in self.path(t))
         output, share = self._output(x_t, t, alpha_t, sigma_t, condition)
         mean = self._clean(output, x_t, alpha_t, sigma_t)
-        return Dirac(mean) if share is None else LearnedStep(mean, share)
+        return _posterior(mean, share)
 
     def velocity(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
         """E[eps - x_0 | x_t], the slope of the flow in the coordinates in which the path is straight, ``[B, ...]``."""
@@ -288,16 +277,6 @@ class Diffusion(core.Model):
     def _trained(self) -> tuple[nn.Module, ...]:
         return (self.network, self.path) if isinstance(self.path, LearnedSchedule) else (self.network,)
 
-    def _training_times(self, noise: Noise) -> Tensor:
-        how, u = self.config.times, even(noise.ids)
-        if how.name == "logit-normal":
-            u = logit_normal(u, how.location, how.scale)
-        elif how.name == "log-normal":
-            u = log_normal(u, self.path, how.location, how.scale)
-        if self.ticks is None:
-            return u.clamp_min(EARLIEST)
-        return (1 + (u * self.ticks).floor().clamp(max=self.ticks - 1)) / self.ticks
-
     def _weight(self, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
         config = self.config
         return weight(
@@ -346,21 +325,13 @@ class Diffusion(core.Model):
         rows = (w * (output - target).square()).flatten(1).mean(1)
         if settle is not None:
             settle(rows)
-        size = self.space.size
-        terms = {
-            "diffusion": rows.mean(),
-            "prior": prior(path, x_0).mean() / size,
-            "reconstruction": -reconstruction(path, x_0, noise, self.space.depth).mean() / size,
-        }
-        return Loss(terms=terms, figures={"bits_per_dim": torch.stack([*terms.values()]).sum().detach() / math.log(2)})
+        first = -reconstruction(path, x_0, noise, self.space.depth)
+        return self._in_nats({"diffusion": rows * self.space.size, "prior": prior(path, x_0), "reconstruction": first})
 
-    def _chain_term(self, posterior: LearnedStep, x_0: Tensor, step: Tensor) -> Tensor:
-        """The bound's term at steps ``[B]`` of 1 … T, in nats, ``[B]``."""
-        inner = self.chain.divergence_of(posterior, x_0, step.clamp_min(2))
-        # Rows of other steps stand in with their own x_0: far from its mean a bin has no probability to take logs of.
-        mean = torch.where(per_row(step, x_0) > 1, x_0, posterior.mean)
-        last = -self.chain.reconstruction_of(replace(posterior, mean=mean), x_0, self.space.depth)
-        return torch.where(step > 1, inner, last)
+    def _in_nats(self, rows: Mapping[str, Tensor]) -> Loss:
+        """The negative bound a value, from its terms in nats, ``[B]`` each."""
+        terms = {name: value.mean() / self.space.size for name, value in rows.items()}
+        return Loss(terms=terms, figures={"bits_per_dim": torch.stack([*terms.values()]).sum().detach() / math.log(2)})
 
     def _guided(self, how: Sampling) -> Denoises:
         guided: Denoises = ClassifierFree(self, how.guidance) if self.space.classes else self
@@ -378,11 +349,20 @@ class Diffusion(core.Model):
         return integrate(self._clipped(self, self.config.sampling), Heun(), x, times, unused)
 
 
+def _posterior(mean: Tensor, share: Tensor | None) -> Dirac | LearnedStep:
+    return Dirac(mean) if share is None else LearnedStep(mean, share)
+
+
 def _check(config: Config) -> None:
     """Raises RequestError where two choices do not go together."""
     path = config.path
-    if config.weighting == "bound" and not isinstance(path, LinearLogSnr | Learned):
-        raise RequestError("weighting=bound needs some noise at t = 0: path=linear-log-snr or path=learned")
+    if config.weighting == "bound" and ticks(path) is None and not isinstance(path, LinearLogSnr | Learned):
+        raise RequestError(
+            "weighting=bound needs a path of T steps (linear-betas, cosine-betas, noise-levels), or some noise "
+            "at t = 0 (linear-log-snr, learned)"
+        )
+    if config.weighting == "bound" and config.times.name != "uniform":
+        raise RequestError(f"weighting=bound is the mean over even times; times={config.times.name} is of another loss")
     if isinstance(path, Learned) and config.weighting != "bound":
         raise RequestError("path=learned is trained by weighting=bound, and by no other")
     if config.learned_variance and ticks(path) is None:
