@@ -48,6 +48,13 @@ def written(path: Path) -> dict[str, Any]:
 PathChoice = Annotated[Path, PlainValidator(find_path), PlainSerializer(written)]
 """The type of a field that chooses a path."""
 
+OtherPath = Annotated[
+    Path | None,
+    PlainValidator(lambda choice: None if choice is None else find_path(choice)),
+    PlainSerializer(lambda path: None if path is None else written(path)),
+]
+"""The type of a field that may choose another path than the model's own; None is that one."""
+
 
 def _named() -> dict[str, Any]:
     """Every class of ``paths`` by name: in lower case, with hyphens."""

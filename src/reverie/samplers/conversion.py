@@ -4,7 +4,8 @@ r"""A trained denoiser on another path: rows are rescaled, and the time is that 
     \frac{\alpha'_{t'}}{\sigma'_{t'}} = \frac{\alpha_t}{\sigma_t}
 
 At equal ratios, rows of two paths differ by a factor alone, so what is believed of x_0 is the same: any solver, grid
-and start of one path serve a model trained on another.
+and start of one path serve a model trained on another. Even steps are then even on the new path, and the noise that a
+stochastic solver adds is the new path's (``reverie sample RUN path=straight``).
 
 References:
     | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022), Section 2 and Appendix B
@@ -54,3 +55,8 @@ class OnPath:
 
     def leave(self, z: Tensor) -> Tensor:
         return self.model.leave(z)
+
+
+def on_path(model: Denoises, path: Path | None) -> Denoises:
+    """A denoiser on another path; itself where that is None."""
+    return model if path is None else OnPath(model, path)

@@ -34,11 +34,13 @@ from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths import predictions
-from reverie.maths.paths import LinearBetas, per_row
+from reverie.maths.path_choice import OtherPath
+from reverie.maths.paths import LinearBetas, per_row, prior_scale
 from reverie.maths.posteriors import Dirac
 from reverie.maths.times import Grid, even, grid
 from reverie.nn.features import steered
 from reverie.samplers.bound import Chain
+from reverie.samplers.conversion import on_path
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import clipped
@@ -53,6 +55,8 @@ class Sampling(core.Sampling):
         steps: network evaluations, 1 to T.
         solver: a file of ``samplers/``, perhaps with options: ``ddpm`` (ancestral), ``{name: ddim, eta: 1}`` …
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
+        path: the path along which samples are drawn, as in ``straight`` or ``{name: edm, largest: 20}``; None is the
+            model's own. What is believed of x_0 stays the same.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         size: height and width, for networks that work on any; None is the size of the training rows.
         clip: keep estimates of x_0 where the training rows are, pixels within [-1, 1].
@@ -61,6 +65,7 @@ class Sampling(core.Sampling):
     steps: int = Field(50, ge=1)
     solver: SolverChoice = DDIM()
     grid: Grid = "even"
+    path: OtherPath = None
     guidance: float = Field(1.0, ge=0)
     size: int | None = Field(None, ge=8)
     clip: bool = True
@@ -153,17 +158,18 @@ class DDPM(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
-        x_1 = noise.normal(*self.space.at(how.size))
-        x = integrate(self._guided(how), how.solver, x_1, self._times(how), noise, condition, watch)
+        model = on_path(self._guided(how), how.path)
+        x_1 = noise.normal(*self.space.at(how.size)) * prior_scale(model.path, noise.ids.device)
+        x = integrate(model, how.solver, x_1, self._times(how), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """DDIM inversion: the noise that ``decode`` takes to x, up to the error of the steps."""
-        times = self._times(self.config.sampling)[::-1]
-        return (integrate(self._clipped(self, self.config.sampling), DDIM(), x, times, noise or _no_noise(x)),)
+        how = self.config.sampling.model_copy(update={"path": None})
+        return (integrate(self._clipped(self, how), DDIM(), x, self._times(how)[::-1], noise or _no_noise(x)),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        how = self.config.sampling
+        how = self.config.sampling.model_copy(update={"path": None})
         return integrate(self._clipped(self, how), DDIM(), z[0], self._times(how), _no_noise(z[0]))
 
     def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
@@ -182,7 +188,7 @@ class DDPM(core.Model):
         return clipped(model, self.space) if how.clip else model
 
     def _times(self, how: Sampling) -> list[float]:
-        return grid(how.grid, how.steps, self.path, self.config.steps)
+        return grid(how.grid, how.steps, how.path or self.path, None if how.path else self.config.steps)
 
 
 def _no_noise(x: Tensor) -> Noise:

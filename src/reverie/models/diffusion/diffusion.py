@@ -44,7 +44,7 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.maths import predictions
-from reverie.maths.path_choice import PathChoice
+from reverie.maths.path_choice import OtherPath, PathChoice
 from reverie.maths.paths import Learned, LinearBetas, LinearLogSnr, per_row, prior_scale, ticks
 from reverie.maths.posteriors import Dirac, LearnedStep
 from reverie.maths.times import Grid, grid
@@ -55,6 +55,7 @@ from reverie.nn.features import steered
 from reverie.nn.schedule import LearnedSchedule
 from reverie.samplers.bound import Chain
 from reverie.samplers.continuous_bound import continuous_bound, prior, reconstruction
+from reverie.samplers.conversion import on_path
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import clipped
@@ -71,6 +72,8 @@ class Sampling(core.Sampling):
         steps: steps from noise to data; at most T on a path of T steps.
         solver: a file of ``samplers/``, perhaps with options: ``ddpm`` (ancestral), ``{name: ddim, eta: 1}`` …
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
+        path: the path along which samples are drawn, as in ``straight`` or ``{name: edm, largest: 20}``; None is the
+            model's own. What is believed of x_0 stays the same.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         size: height and width, for networks that work on any; None is the size of the training rows.
         clip: keep estimates of x_0 where the training rows are, pixels within [-1, 1].
@@ -79,6 +82,7 @@ class Sampling(core.Sampling):
     steps: int = Field(50, ge=1)
     solver: SolverChoice = DDIM()
     grid: Grid = "even"
+    path: OtherPath = None
     guidance: float = Field(1.0, ge=0)
     size: int | None = Field(None, ge=8)
     clip: bool = True
@@ -242,16 +246,17 @@ class Diffusion(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
-        x_1 = noise.normal(*self.space.at(how.size)) * prior_scale(self.path, noise.ids.device)
-        x = integrate(self._guided(how), how.solver, x_1, self._grid(how), noise, condition, watch)
+        model = on_path(self._guided(how), how.path)
+        x_1 = noise.normal(*self.space.at(how.size)) * prior_scale(model.path, noise.ids.device)
+        x = integrate(model, how.solver, x_1, self._grid(how), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """The noise that ``decode`` takes to x, of unit variance, up to the error of the steps."""
-        return (self._flow(x, self._grid(self.config.sampling)[::-1]) / prior_scale(self.path, x.device),)
+        return (self._flow(x, self._own_grid()[::-1]) / prior_scale(self.path, x.device),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        return self._flow(z[0] * prior_scale(self.path, z[0].device), self._grid(self.config.sampling))
+        return self._flow(z[0] * prior_scale(self.path, z[0].device), self._own_grid())
 
     def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
         """The bound, all terms, unbiased: of a chain of steps, or of infinitely many where the path begins with noise.
@@ -341,7 +346,10 @@ class Diffusion(core.Model):
         return clipped(model, self.space) if how.clip else model
 
     def _grid(self, how: Sampling) -> list[float]:
-        return grid(how.grid, how.steps, self.path, self.ticks)
+        return grid(how.grid, how.steps, how.path or self.path, None if how.path else self.ticks)
+
+    def _own_grid(self) -> list[float]:
+        return self._grid(self.config.sampling.model_copy(update={"path": None}))
 
     def _flow(self, x: Tensor, times: Sequence[float]) -> Tensor:
         """Heun's method, which draws no noise."""

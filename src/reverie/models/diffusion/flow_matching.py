@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from reverie.core import catalog
 from reverie.core import model as core
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Change
+from reverie.core.capabilities import Change, Denoises
 from reverie.core.choice import Choice, auto
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise, Noise
@@ -35,10 +35,12 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.maths import predictions
-from reverie.maths.paths import Straight, per_row
+from reverie.maths.path_choice import OtherPath
+from reverie.maths.paths import Straight, per_row, prior_scale
 from reverie.maths.posteriors import Dirac
 from reverie.maths.times import Grid, even, grid, logit_normal
 from reverie.nn.features import steered
+from reverie.samplers.conversion import on_path
 from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.heun import Heun
@@ -54,6 +56,8 @@ class Sampling(core.Sampling):
         steps: steps from noise to data.
         solver: a file of ``samplers/``, perhaps with options: ``euler``, ``heun`` (two evaluations a step) …
         grid: how the steps' times are spread: ``even``, ``log-snr`` or ``karras``.
+        path: the path along which samples are drawn, as in ``straight`` or ``{name: edm, largest: 20}``; None is the
+            model's own. What is believed of x_0 stays the same.
         guidance: classifier-free guidance; 1 is the conditional model itself.
         size: height and width, for networks that work on any; None is the size of the training rows.
     """
@@ -61,6 +65,7 @@ class Sampling(core.Sampling):
     steps: int = Field(50, ge=1)
     solver: SolverChoice = Euler()
     grid: Grid = "even"
+    path: OtherPath = None
     guidance: float = Field(1.0, ge=0)
     size: int | None = Field(None, ge=8)
 
@@ -171,9 +176,10 @@ class FlowMatching(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
-        model = ClassifierFree(self, how.guidance) if self.space.classes else self
-        x_1 = noise.normal(*self.space.at(how.size))
-        x = integrate(model, how.solver, x_1, grid(how.grid, how.steps, self.path), noise, condition, watch)
+        model: Denoises = ClassifierFree(self, how.guidance) if self.space.classes else self
+        model = on_path(model, how.path)
+        x_1 = noise.normal(*self.space.at(how.size)) * prior_scale(model.path, noise.ids.device)
+        x = integrate(model, how.solver, x_1, grid(how.grid, how.steps, model.path), noise, condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def log_prob(self, x: Tensor, condition: Condition | None = None) -> Tensor:
