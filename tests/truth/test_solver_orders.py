@@ -327,7 +327,8 @@ def test_both_ends_are_finite_and_rows_do_not_depend_on_the_batch(path, choice):
         x_1 = whole.normal(1) * path(torch.ones(1))[1]
         x = integrate(model, solver, x_1, time_grid(steps), whole)
         assert bool(torch.isfinite(x).all())
-        assert x.abs().max() < 10
+        # Langevin dynamics takes rows to the next level as they are: six levels from 80 to 0 leave much of their noise.
+        assert x.abs().max() < (80 if choice == "annealed-langevin" else 10)
         for rows in (range(0, 1), range(1, 6)) if steps == 6 else ():
             part = KeyedNoise(3, torch.tensor(list(rows)), "test")
             part.normal(1)
