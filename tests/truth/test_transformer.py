@@ -268,8 +268,9 @@ def test_the_switch(build):
             build(Space((1, 8, 8)), condition=switch)
 
 
-def test_self_conditioning_shows_the_network_its_first_answer():
-    net = woken(transformer(Space((1, 8, 8)), self_conditioning=True))
+@pytest.mark.parametrize("make", [small_unet, transformer])
+def test_self_conditioning_shows_the_network_its_first_answer(make):
+    net = woken(make(Space((1, 8, 8)), self_conditioning=True))
     x, nothing = randn(2, 1, 8, 8, dtype=torch.float32), torch.zeros(2, 1, 8, 8)
     first = net._answer(torch.cat([x, nothing], 1), TIMES, None, ())
     torch.testing.assert_close(net(x, TIMES), net._answer(torch.cat([x, first], 1), TIMES, None, ()))
@@ -281,6 +282,23 @@ def test_self_conditioning_shows_the_network_its_first_answer():
     blind = [bool(torch.allclose(row, first[i % 2], atol=1e-5)) for i, row in enumerate(rows)]
     assert all(a != b for a, b in zip(shown, blind, strict=True))
     assert 16 <= sum(shown) <= 48
+
+
+@pytest.mark.parametrize("make", [small_unet, transformer])
+def test_self_conditioning_goes_with_maps_and_control(make):
+    """In the stem's weights, which see squares of the image, of the first answer and of the map in this order."""
+    net = woken(make(Space((1, 8, 8), maps=2), self_conditioning=True)).train()
+    x, image = randn(8, 1, 8, 8, dtype=torch.float32), randn(8, 2, 8, 8, dtype=torch.float32)
+    branch = net.control(2)
+    assert not any(residual.any() for residual in branch(x, TIMES.repeat(4), Condition(image=image)))
+    torch.manual_seed(0)
+    net(x, TIMES.repeat(4), Condition(image=image)).square().sum().backward()
+    gradient = net.stem.weight.grad.flatten(2).norm(dim=2) if net.stem.weight.ndim == 4 else net.stem.weight.grad
+    assert gradient.shape[1] == 4 * (1 + 1 + 2)
+    assert bool((gradient.norm(dim=0) > 0).all())
+    other = net.eval()(x, TIMES.repeat(4), Condition(image=-image))
+    assert not torch.allclose(other, net(x, TIMES.repeat(4), Condition(image=image)))
+    assert not torch.allclose(other[:, :, 1:], net(x, TIMES.repeat(4))[:, :, 1:])
 
 
 @pytest.mark.parametrize("name", ["unet", "dit"])

@@ -9,8 +9,6 @@ starts as the identity (adaLN-Zero). Attention to a sequence comes after the per
 References:
     | Scalable Diffusion Models with Transformers (Peebles and Xie, 2023), Section 3.2
     | https://arxiv.org/abs/2212.09748
-    | Analog Bits: Generating Discrete Data using Diffusion Models with Self-Conditioning (Chen et al., 2023), Section 3
-    | https://arxiv.org/abs/2208.04202
 """
 
 from __future__ import annotations
@@ -32,6 +30,7 @@ from reverie.nn.conditioning import SequenceInput, Switch, concatenated, image_l
 from reverie.nn.embedding import ConditionEmbedding, grid_features
 from reverie.nn.patches import from_patches, patches
 from reverie.nn.rotary import Rotation, rotation
+from reverie.nn.self_conditioning import answered_twice, unanswered
 from reverie.nn.transformer import CrossAttention, Perceptron, SelfAttention
 from reverie.nn.zeroed import zeroed
 
@@ -137,13 +136,7 @@ class Network(nn.Module):
         """Returns ``[B, C, H, W]`` from x ``[B, C, H, W]``; ``residuals`` ``[B, L, width]`` follow the blocks."""
         if not self.answers:
             return self._answer(x, t, condition, residuals)
-        nothing = torch.zeros_like(x)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):
-            first = self._answer(torch.cat([x, nothing], dim=1), t, condition, residuals)
-        if self.training:
-            shown = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
-            first = torch.where(shown, first.detach(), nothing)
-        return self._answer(torch.cat([x, first], dim=1), t, condition, residuals)
+        return answered_twice(lambda seen: self._answer(seen, t, condition, residuals), x, self.training)
 
     def control(self, maps: int) -> Branch:
         """A copy of the first half of the blocks that a map of ``maps`` channels is fed to; see ``nn.control``."""
@@ -202,7 +195,7 @@ class Branch(nn.Module):
         """Returns the residuals of the network's first blocks, ``[B, L, width]`` each."""
         net = self.network
         vector, sequence = net.embedding(t, condition), net.attended(condition, len(x))
-        seen = torch.cat([x, torch.zeros_like(x)], dim=1) if net.answers else x
+        seen = unanswered(x) if net.answers else x
         h, places = net.enter(seen, condition)
         h = h + self.hint(patches(image_like(x, condition, self.maps), net.patch))
         residuals = []

@@ -30,6 +30,7 @@ from reverie.nn.embedding import ConditionEmbedding
 from reverie.nn.norm import GroupNorm
 from reverie.nn.patches import squares
 from reverie.nn.resnet import Downsample, ResidualBlock, Upsample
+from reverie.nn.self_conditioning import answered_twice, unanswered
 from reverie.nn.transformer import SpatialTransformer
 from reverie.nn.zeroed import zeroed
 
@@ -52,6 +53,8 @@ class Config(Strict):
         condition: what is taken beside time and label: ``none``, an image by ``concatenation``, a sequence by
             ``cross-attention`` (in every block that attends), both (``hybrid``), or whatever the rows have (``auto``).
         transformer_depth: T, the layers of each block that attends to a sequence.
+        self_conditioning: the network runs twice and sees its first answer the second time; in training in half the
+            rows. No solver needs to know, and samples cost twice the time.
     """
 
     patch: int = Field(2, ge=1)
@@ -65,6 +68,7 @@ class Config(Strict):
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     condition: Switch = "auto"
     transformer_depth: int = Field(1, ge=1)
+    self_conditioning: bool = False
 
 
 def auto_multipliers(height: int, width: int) -> tuple[int, ...]:
@@ -119,7 +123,8 @@ class Network(nn.Module):
         if not space.is_image:
             raise RequestError(f"a unet needs images [C, H, W], not rows of shape {list(space.shape)}; try mlp")
         channels, height, width = space.shape
-        patch = self.patch = config.patch
+        patch, self.answers = config.patch, config.self_conditioning
+        self.patch = patch
         height, width, values = -(-height // patch), -(-width // patch), channels * patch**2
         multipliers = config.multipliers or auto_multipliers(height, width)
         widths = [config.width * m for m in multipliers]
@@ -132,7 +137,8 @@ class Network(nn.Module):
         vector = 4 * config.width
         self.embedding = ConditionEmbedding(space, config.width, vector)
         self.sequence = SequenceInput(context) if context else None
-        self.stem = nn.Conv2d(values + self.maps * patch**2, config.width, 3, padding=1)
+        seen = values * (1 + self.answers) + self.maps * patch**2
+        self.stem = nn.Conv2d(seen, config.width, 3, padding=1)
 
         def stage(ins: int, outs: int, attention: bool) -> Stage:
             return Stage((ins, outs), vector, context, config, attention)
@@ -174,6 +180,11 @@ class Network(nn.Module):
 
         One residual more than there are skip connections is added at the lowest resolution.
         """
+        if not self.answers:
+            return self._answer(x, t, condition, residuals)
+        return answered_twice(lambda seen: self._answer(seen, t, condition, residuals), x, self.training)
+
+    def _answer(self, x: Tensor, t: Tensor, condition: Condition | None, residuals: Sequence[Tensor]) -> Tensor:
         vector, sequence = self.embedding(t, condition), self.attended(condition, len(x))
         h, skips = self.encode(concatenated(x, condition, self.maps), vector, sequence)
         h = self.middle_2(self.middle_1(h, vector, sequence), vector)
@@ -263,7 +274,8 @@ class Branch(nn.Module):
         net = self.network
         vector, sequence = net.embedding(t, condition), net.attended(condition, len(x))
         hint = self.hint(squares(image_like(x, condition, self.maps), net.patch))
-        h, skips = net.encode(concatenated(x, condition, net.maps), vector, sequence, hint)
+        seen = unanswered(x) if net.answers else x
+        h, skips = net.encode(concatenated(seen, condition, net.maps), vector, sequence, hint)
         h = net.middle_2(net.middle_1(h, vector, sequence), vector)
         features = [*(skip for level in skips for skip in level), h]
         return [zero(feature) for zero, feature in zip(self.zero, features, strict=True)]
