@@ -12,6 +12,7 @@ import torch
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.maths import predictions
+from reverie.maths.interpolants import Interpolant
 from reverie.maths.path_choice import find_path, written
 from reverie.maths.paths import (
     Cosine,
@@ -45,6 +46,8 @@ PATHS = [
     VarianceExploding(),
     NoiseLevels(),
     Edm(),
+    Interpolant("linear"),
+    Interpolant("trigonometric", 2.0),
 ]
 SIX = ("eps", "x0", "v", "velocity", "score", "edm")
 each_path = pytest.mark.parametrize("path", [*PATHS, LinearLogSnr()], ids=lambda path: type(path).__name__)
@@ -100,6 +103,34 @@ def test_cosine_paths_by_hand():
     alpha, sigma = Cosine(0.0)(t64(1 / 3, 1.0))
     torch.testing.assert_close(alpha, t64(0.75**0.5, 0.0))
     torch.testing.assert_close(sigma, t64(0.5, 1.0))
+
+
+@pytest.mark.parametrize(("kind", "latent"), [("linear", 1.0), ("linear", 0.5), ("trigonometric", 2.0)])
+def test_a_two_sided_interpolant_with_latent_noise_is_this_path(kind, latent):
+    """Its velocity E[I' + gamma' z | x_t], from the Gaussian of all three, is the slope of the path's own flow."""
+    path, t = Interpolant(kind, latent), t64(0.05, 0.3, 0.6, 0.95)
+    if kind == "linear":
+        coefficients, slopes = (1 - t, t), (-torch.ones_like(t), torch.ones_like(t))
+    else:
+        turn = math.pi / 2
+        coefficients = (torch.cos(turn * t), torch.sin(turn * t))
+        slopes = (-turn * torch.sin(turn * t), turn * torch.cos(turn * t))
+    gamma = torch.sqrt(latent * t * (1 - t))
+    weights = torch.stack([*coefficients, gamma])  # of x_0, x_1 and z
+    slope = torch.stack([*slopes, latent * (1 - 2 * t) / (2 * gamma)])
+    mean, variance, x = 0.7, t64(0.3, 1, 1)[:, None], t64(0.4, -1.0, 0.2, 1.5)
+    spread = (weights**2 * variance).sum(0)
+    means = t64(mean, 0, 0)[:, None] + weights * variance / spread * (x - weights[0] * mean)  # given x_t, each
+    velocity = (slope * means).sum(0)
+    data = GaussianData(path, t64(mean), t64(0.3)[:, None])
+    x_0 = data.denoise(x[:, None], t).mean[:, 0]
+    torch.testing.assert_close(x_0, means[0])
+    alpha, sigma = path(t)
+    by_t = [torch.autograd.functional.jvp(lambda time, k=k: path(time)[k], t, torch.ones_like(t))[1] for k in (0, 1)]
+    torch.testing.assert_close(by_t[0] * x_0 + by_t[1] * (x - alpha * x_0) / sigma, velocity)
+    assert not torch.allclose(sigma, coefficients[1])
+    plain = Straight() if kind == "linear" else Cosine(0.0)
+    torch.testing.assert_close(Interpolant(kind, 0.0)(t), plain(t))
 
 
 def test_exploding_paths_by_hand():

@@ -12,7 +12,7 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationErr
 
 from reverie.core.capabilities import Path
 from reverie.core.errors import RequestError, nearest
-from reverie.maths import paths
+from reverie.maths import interpolants, paths
 
 
 def find_path(choice: str | Mapping[str, Any] | Path) -> Path:
@@ -57,9 +57,10 @@ OtherPath = Annotated[
 
 
 def _named() -> dict[str, Any]:
-    """Every class of ``paths`` by name: in lower case, with hyphens."""
+    """Every class of ``paths`` and ``interpolants`` by name: in lower case, with hyphens."""
     return {
         re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower(): value
-        for key, value in vars(paths).items()
-        if inspect.isclass(value) and value.__module__ == paths.__name__
+        for module in (paths, interpolants)
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
     }

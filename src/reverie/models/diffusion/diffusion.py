@@ -116,7 +116,8 @@ class Config(core.ModelConfig):
 
     Arguments:
         network: the denoiser.
-        path: a class of ``maths/paths.py`` by name, perhaps with options, as in ``{name: cosine-betas, steps: 100}``.
+        path: a class of ``maths/paths.py`` by name, or ``interpolant``, perhaps with options, as in
+            ``{name: cosine-betas, steps: 100}``.
         prediction: what the network puts out.
         data_std: the standard deviation of values, which scales what the network sees; EDM's sigma_data.
         learned_variance: whether the network puts out the variance of its steps, too; on a path of T steps.
