@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
+from reverie.data import DataConfig, open_data
 from reverie.maths import predictions
 from reverie.maths.densities import gaussian_kl
 from reverie.maths.posteriors import GaussianData, LearnedStep, backward
@@ -510,3 +512,20 @@ def test_the_path_of_samples_is_a_choice_of_sampling(name):
         if time < 1:
             torch.testing.assert_close(*ratios, atol=0.02, rtol=0)
     assert seen[0][0].std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_samples_of_points_stay_where_the_rows_of_training_are(tmp_path):
+    """From a network that has learnt nothing, at the end of a path where 1 / alpha is 20,000; stored with the run."""
+    changes = {"train.steps": 1, "train.time": None, "train.batch": 8, "train.grids": 0}
+    run = reverie.train("improved-ddpm", "ring", out=tmp_path / "run", changes=changes, quiet=True)
+    model, rows = reverie.load(run), open_data(DataConfig(source="ring")).train
+    points = rows.pixels(np.arange(len(rows)))
+    assert model.space.within == model.space.range == (points.min(), points.max())
+    how = model.config.sampling.model_copy(update={"steps": 20})
+    x = reverie.sample(model, 200, how=how).x
+    assert x.min() >= points.min()
+    assert x.max() <= points.max()
+    free = reverie.sample(model, 200, how=how.model_copy(update={"clip": False})).x
+    assert free.abs().max() > 100
+    (z,) = model.encode(x)
+    assert model.decode((z,)).abs().max() < 1.1
