@@ -8,10 +8,12 @@ from torch import nn
 from reverie.core.space import Space
 from reverie.nn.activation import activate
 from reverie.nn.discriminator import dcgan as dcgan_discriminator
+from reverie.nn.discriminator import mlp as mlp_discriminator
 from reverie.nn.discriminator import resnet as resnet_discriminator
 from reverie.nn.fourier import FourierFeatures
 from reverie.nn.gan_residual import GrowBlock, ShrinkBlock
 from reverie.nn.generator import dcgan as dcgan_generator
+from reverie.nn.generator import mlp as mlp_generator
 from reverie.nn.generator import resnet as resnet_generator
 from reverie.nn.virtual_norm import VirtualBatchNorm
 
@@ -136,3 +138,31 @@ def test_norms_of_older_runs_are_read(module: object) -> None:
     assert [module.Config(norm=norm).norm for norm in (True, False, "none")] == ["batch", "none", "none"]
     with pytest.raises(ValueError, match="norm"):
         module.Config(norm="bach")
+
+
+def test_noise_enters_each_layer_of_a_critic_in_training_alone() -> None:
+    torch.manual_seed(0)
+    critic = mlp_discriminator.Network(mlp_discriminator.Config(width=8, depth=2, noise=0.5), Space((2,)))
+    one, two = critic.layers
+    assert isinstance(one, nn.Linear)
+    assert isinstance(two, nn.Linear)
+    with torch.no_grad():
+        one.bias.fill_(20.0)  # far above 0: both layers are linear there
+        two.weight.abs_()
+    x = torch.tensor([[0.3, -0.7]])
+    mean, chain = two(one(x)), two.weight @ one.weight
+    variance = 0.25 * (chain.square().sum(1) + two.weight.square().sum(1))
+    drawn = critic.features(x.expand(40_000, 2)).detach()
+    assert torch.allclose(drawn.mean(0), mean[0], atol=0.02)
+    assert torch.allclose(drawn.var(0), variance, rtol=0.04)
+    assert torch.allclose(critic.eval().features(x), mean)
+
+
+def test_batch_norm_in_a_generator_of_layers_by_hand() -> None:
+    torch.manual_seed(0)
+    config = mlp_generator.Config(width=5, depth=1, slope=0.0, norm="batch")
+    generator = mlp_generator.Network(config, Space((2,)), latent=3)
+    z = torch.randn(16, 3)
+    h = generator.layers[0](z)
+    h = (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt()
+    assert torch.allclose(generator(z), generator.layers[1](h.relu()), atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Config(Strict):
         wave_scale: the standard deviation of their frequencies, in waves per unit.
         minibatch: how many features of a row's closeness to its batch are added (minibatch discrimination).
         spectral: spectral norm, which holds each layer's greatest singular value at one.
+        noise: the standard deviation of normal noise that each layer's inputs are given in training, for a classifier
+            with few labels (Salimans et al., 2016, use 0.3 to 0.5).
         label: the length of a label's vector.
         label_at: where labels come in: ``head``, as an inner product with the features, or ``input``, concatenated.
     """
@@ -39,6 +42,7 @@ class Config(Strict):
     wave_scale: float = Field(1.0, gt=0.0)
     minibatch: int = Field(0, ge=0)
     spectral: bool = False
+    noise: float = Field(0.0, ge=0.0)
     label: int = Field(32, ge=1)
     label_at: Literal["head", "input"] = "head"
 
@@ -53,6 +57,7 @@ class Network(Discriminator):
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
+        self.noise = config.noise
         joined = space.classes if config.label_at == "input" else 0
         self.planes = LabelPlanes(joined) if joined else None
         inputs = space.size + joined
@@ -69,5 +74,6 @@ class Network(Discriminator):
         """Returns the last layer's features."""
         h = self.waves(x.flatten(1))
         for layer in self.layers:
+            h = h + self.noise * torch.randn_like(h) if self.noise and self.training else h
             h = F.leaky_relu(layer(h), 0.2)
         return self.minibatch(h)

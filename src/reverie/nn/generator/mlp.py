@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +23,14 @@ class Config(Strict):
         width: units of each hidden layer.
         depth: hidden layers.
         slope: of the leaky ReLU below 0; 0 makes it a ReLU.
+        norm: before each of them: ``batch`` or ``none``.
         label: the length of a label's vector, which is concatenated to z.
     """
 
     width: int = Field(256, ge=1)
     depth: int = Field(3, ge=1)
     slope: float = Field(0.2, ge=0.0, lt=1.0)
+    norm: Literal["batch", "none"] = "none"
     label: int = Field(32, ge=1)
 
 
@@ -46,11 +49,13 @@ class Network(nn.Module):
         self.label = LabelVector(space.classes, config.label)
         widths = [latent + self.label.width, *[config.width] * config.depth, space.size]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        normed = config.norm == "batch"
+        self.norms = nn.ModuleList(nn.BatchNorm1d(w) if normed else nn.Identity() for w in widths[1:-1])
 
     def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         """Returns rows ``[B, *space.shape]`` for z ``[B, latent]``."""
         x = torch.cat([z, self.label(condition, len(z), z.device)], dim=1)
-        for layer in self.layers[:-1]:
-            x = F.leaky_relu(layer(x), self.slope)
+        for layer, norm in zip(self.layers[:-1], self.norms, strict=True):
+            x = F.leaky_relu(norm(layer(x)), self.slope)
         x = self.layers[-1](x).float().view(-1, *self.space.shape)
         return torch.tanh(x) if self.space.is_image else x
