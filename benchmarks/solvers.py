@@ -1,6 +1,6 @@
 """Fréchet distance against evaluations of the network, for every solver of one trained run.
 
-    python benchmarks/solvers.py RUN [--count 1000] [--steps 5 10 20 50] [--ancestral 1000] [--seed 0]
+    python benchmarks/solvers.py RUN [--count 1000] [--steps 5 10 20 50] [--ancestral 1000] [--seed 0] [--only NAME ...]
 
 All solvers start from the same noise and labels. Distances are to the training rows, in the features that
 ``reverie evaluate`` picks for the run's data; the bar is DDPM's ancestral sampler in ``--ancestral`` steps, and the
@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[5, 10, 20, 50])
     parser.add_argument("--ancestral", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", default=list(SOLVERS), choices=list(SOLVERS), metavar="NAME")
     asked = parser.parse_args()
     run = Run.open(asked.run)
     model = reverie.load(run)
@@ -175,10 +176,11 @@ def main() -> None:
         file.write_text(json.dumps(record, indent=1) + "\n")
         plot(record, file.with_suffix(".png"))
 
-    for name, (choice, kind) in SOLVERS.items():
+    for name in asked.only:
+        choice, kind = SOLVERS[name]
         for steps in asked.steps:
             keep(name, steps, bench.measure(choice, grid(kind, steps, path, ticks)))
-    for tolerance in TOLERANCES:
+    for tolerance in TOLERANCES if asked.only == list(SOLVERS) else ():
         choice = {"name": "dormand-prince", "relative": tolerance, "absolute": tolerance}
         keep("dormand-prince", None, bench.measure(choice, [1.0, 0.0]))
 
