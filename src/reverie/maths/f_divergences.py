@@ -81,7 +81,7 @@ def lambert_w_of_exp(s: Tensor) -> Tensor:
 
 def _jeffrey_conjugate(t: Tensor) -> Tensor:
     w = lambert_w_of_exp(1 - t)
-    return w + 1 / w + t - 2
+    return w + (w + t - 1).exp() + t - 2  # the middle one is 1 / w, whose slope would square a w that is nearly 0
 
 
 def weighted_jensen_shannon(pi: float) -> Divergence:
@@ -159,8 +159,9 @@ DIVERGENCES: Mapping[str, Divergence] = {
         f=lambda u: (u - 1) * u.log(),
         slope=lambda u: u.log() + 1 - 1 / u,
         conjugate=_jeffrey_conjugate,
-        activation=lambda v: v,
-        composed=_jeffrey_conjugate,
+        # The paper's is v itself. The conjugate grows like e^t: under a logarithm D is not thrown off by one sure row.
+        activation=torch.asinh,
+        composed=lambda v: _jeffrey_conjugate(v.asinh()),
         domain=(-math.inf, math.inf),
     ),
     # Twice the usual Jensen-Shannon divergence.
