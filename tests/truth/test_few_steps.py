@@ -34,7 +34,8 @@ from reverie.models.diffusion import consistency, progressive, reflow
 from reverie.nn.pairs import Pairs
 from reverie.nn.preconditioned import Preconditioned
 from reverie.nn.student import Student, find_teacher
-from reverie.samplers.straightened import Straightened, time_of
+from reverie.samplers.conversion import on_path, straightened
+from reverie.samplers.guidance.classifier_free import ClassifierFree
 
 MEAN = torch.tensor([0.6, -0.4], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.3], [0.3, 0.4]], dtype=torch.float64)
@@ -174,7 +175,7 @@ def test_the_boundary_condition_and_the_papers_factors():
     sigma = torch.tensor([0.002, 0.003, 0.1, 0.5, 80.0], dtype=torch.float64)
     x = torch.tensor([[0.3, -1.0]]).double() * (1 + per_row(sigma, rows(5)))
     rows_sigma = per_row(sigma, x)
-    mean = Straightened(model).denoise(x / (1 + rows_sigma), sigma / (1 + sigma)).mean
+    mean = straightened(model).denoise(x / (1 + rows_sigma), sigma / (1 + sigma)).mean
     ends = to_the_end(mean, x, rows_sigma, eps)
     torch.testing.assert_close(ends[0], x[0], rtol=0, atol=1e-12)
     skip = data**2 / ((rows_sigma - eps) ** 2 + data**2)
@@ -206,14 +207,22 @@ def test_a_preconditioned_network_sees_unit_variance_and_both_ends():
 
 @pytest.mark.parametrize("path", PATHS, ids=IDS)
 def test_straightened_denoisers_keep_their_mean(path):
-    r = torch.tensor([0.003, 0.2, 0.5, 0.9]).double()
-    alpha, sigma = path(time_of(path, r))
-    torch.testing.assert_close(sigma / (alpha + sigma), r, rtol=0, atol=1e-7)
-    z = rows(4)
-    ours = Straightened(GaussianData(path, MEAN, COVARIANCE)).denoise(z, r).mean
-    torch.testing.assert_close(ours, GaussianData(Straight(), MEAN, COVARIANCE).denoise(z, r).mean, rtol=0, atol=1e-5)
+    r, z = torch.tensor([0.003, 0.2, 0.5, 0.9]).double(), rows(4)
+    exact = GaussianData(path, MEAN, COVARIANCE)
+    ours = straightened(exact).denoise(z, r).mean
+    torch.testing.assert_close(ours, GaussianData(Straight(), MEAN, COVARIANCE).denoise(z, r).mean, rtol=0, atol=1e-9)
     # Beyond a path's last noise it is asked at its end.
-    assert time_of(path, torch.ones(1).double()).item() == pytest.approx(1.0)
+    one = torch.ones(4).double()
+    scale = sum(path(one))[:, None]
+    torch.testing.assert_close(straightened(exact).denoise(z, one).mean, exact.denoise(scale * z, one).mean)
+
+
+def test_a_denoiser_that_is_on_the_path_is_asked_as_it_is():
+    exact = GaussianData(Straight(), MEAN, COVARIANCE)
+    assert straightened(exact) is exact
+    wrapped = ClassifierFree(exact, 2.0)
+    assert on_path(wrapped, Straight()) is wrapped
+    assert on_path(exact, LinearBetas()) is not exact
 
 
 # Consistency.

@@ -20,9 +20,9 @@ from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises
 from reverie.core.noise import KeyedNoise
 from reverie.maths.times import time_grid
+from reverie.samplers.conversion import straightened
 from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Film, integrate
-from reverie.samplers.straightened import Straightened
 
 
 def straightness(model: Denoises, z: Tensor, steps: int = 20, condition: Condition | None = None) -> Tensor:
@@ -35,7 +35,7 @@ def straightness(model: Denoises, z: Tensor, steps: int = 20, condition: Conditi
         condition: what rows are conditioned on.
     """
     unused, film = KeyedNoise(0, torch.arange(len(z), device=z.device), "unused"), Film()
-    integrate(Straightened(model), Heun(), z, time_grid(steps), unused, condition, film)
+    integrate(straightened(model), Heun(), z, time_grid(steps), unused, condition, film)
     points = [z, *(frame.x_t for frame in film.frames)]
     slopes = [(x - y) * steps for x, y in pairwise(points)]
     chord = z - points[-1]

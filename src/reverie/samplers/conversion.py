@@ -23,7 +23,7 @@ from torch import Tensor
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Path, Posterior
 from reverie.core.space import Space
-from reverie.maths.paths import per_row
+from reverie.maths.paths import Straight, per_row
 from reverie.maths.times import log_snr, time_of
 
 
@@ -58,5 +58,10 @@ class OnPath:
 
 
 def on_path(model: Denoises, path: Path | None) -> Denoises:
-    """A denoiser on another path; itself where that is None."""
-    return model if path is None else OnPath(model, path)
+    """A denoiser on another path; itself where that is None, or its own."""
+    return model if path is None or path == model.path else OnPath(model, path)
+
+
+def straightened(model: Denoises) -> Denoises:
+    """A denoiser on the straight path: what learns from a model, or measures it, need then know one path only."""
+    return on_path(model, Straight())

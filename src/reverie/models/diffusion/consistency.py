@@ -56,11 +56,11 @@ from reverie.maths.times import even
 from reverie.nn.lagging import Lagging
 from reverie.nn.preconditioned import Preconditioned
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
+from reverie.samplers.conversion import straightened
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.heun import Heun
 from reverie.samplers.solver import BothWays
-from reverie.samplers.straightened import Straightened
 
 
 class Sampling(core.Sampling):
@@ -230,7 +230,7 @@ class Consistency(core.Model):
 
     def _ends(self, model: Denoises, x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
         rows = per_row(sigma, x)
-        mean = Straightened(model).denoise(x / (1 + rows), sigma / (1 + sigma), condition).mean
+        mean = straightened(model).denoise(x / (1 + rows), sigma / (1 + sigma), condition).mean
         return to_the_end(mean, x, rows, self.config.sigma_min)
 
     def _follow_teacher(
@@ -240,7 +240,7 @@ class Consistency(core.Model):
         assert self.teacher is not None
         teacher = denoiser(self.teacher.model)
         teacher = ClassifierFree(teacher, self.config.guidance) if self.space.classes else teacher
-        teacher = Straightened(clipped(teacher, self.space))
+        teacher = straightened(clipped(teacher, self.space))
         r, r_near = sigma / (1 + sigma), sigma_near / (1 + sigma_near)
         z, state = x / per_row(1 + sigma, x), self.solver.init(x)
         z, _ = self.solver.step(teacher, z, r, r_near, condition, noise, state)

@@ -39,11 +39,11 @@ from reverie.maths.paths import Straight, per_row
 from reverie.maths.times import even, time_grid
 from reverie.nn.lagging import Lagging
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
+from reverie.samplers.conversion import straightened
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.integrate import Watch, integrate
-from reverie.samplers.straightened import Straightened
 
 
 class Sampling(core.Sampling):
@@ -152,7 +152,7 @@ class Progressive(core.Model):
         x_t = alpha_t * x_0 + sigma_t * turn.noise.fork("eps").normal(*self.space.shape)
         condition = drop_labels(turn.batch.condition, turn.noise.fork("drop"), self.config.drop_label)
         target = self.target(x_t, t, steps, condition)
-        estimate = Straightened(self.student).denoise(x_t, t, condition).mean
+        estimate = straightened(self.student).denoise(x_t, t, condition).mean
         error = (estimate - target).square()
         return Loss(
             terms={"distillation": (truncated_snr(alpha_t, sigma_t) * error).mean()},
@@ -162,7 +162,7 @@ class Progressive(core.Model):
     @torch.no_grad()
     def target(self, x_t: Tensor, t: Tensor, steps: int, condition: Condition | None = None) -> Tensor:
         """x-tilde: what a student of N ``steps`` should think of x_0, given x_t ``[B, ...]`` at t ``[B]``."""
-        teacher, solver, s = Straightened(self._teacher()), DDIM(), t - 1 / steps
+        teacher, solver, s = straightened(self._teacher()), DDIM(), t - 1 / steps
         # The last step's end is the data, whatever is left of t by rounding.
         between, s = t - 0.5 / steps, torch.where(s < 0.25 / steps, 0.0, s)
         unused = _no_noise(x_t)
@@ -185,7 +185,7 @@ class Progressive(core.Model):
     ) -> Tensor:
         student: Denoises = clipped(self.student, self.space)
         times = time_grid(steps or int(self.taught))
-        x = integrate(Straightened(student), DDIM(), x, times, _no_noise(x), condition, watch)
+        x = integrate(straightened(student), DDIM(), x, times, _no_noise(x), condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 
     def _steps(self) -> int:

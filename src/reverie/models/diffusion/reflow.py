@@ -44,6 +44,7 @@ from reverie.maths.paths import Straight, per_row
 from reverie.maths.times import even, time_grid
 from reverie.nn.pairs import Pairs
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
+from reverie.samplers.conversion import straightened
 from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.guidance.clip import clipped
@@ -51,7 +52,6 @@ from reverie.samplers.heun import Heun
 from reverie.samplers.integrate import Watch, integrate
 from reverie.samplers.likelihood import log_likelihood
 from reverie.samplers.solver import SolverChoice
-from reverie.samplers.straightened import Straightened
 
 FIRST = 1e-3
 """The flow from data starts here, since the noise that a row came from cannot be told from its mean at t = 0."""
@@ -152,7 +152,7 @@ class Reflow(core.Model):
         """The rows that the teacher's flow makes of noise x_1 ``[B, ...]``."""
         teacher = denoiser(self.teacher.model)
         teacher = ClassifierFree(teacher, self.config.guidance) if self.space.classes else teacher
-        teacher = Straightened(clipped(teacher, self.space))
+        teacher = straightened(clipped(teacher, self.space))
         x_0 = integrate(teacher, Heun(), x_1, time_grid(self.config.pair_steps), _no_noise(x_1), condition)
         return x_0.clamp(-1, 1) if self.space.depth else x_0
 
@@ -162,7 +162,7 @@ class Reflow(core.Model):
         return (x_t - self.denoise(x_t, t, condition).mean) / per_row(t, x_t)
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
-        return Straightened(self.student).denoise(x_t, t, condition)
+        return straightened(self.student).denoise(x_t, t, condition)
 
     def enter(self, x: Tensor) -> Tensor:
         return x
