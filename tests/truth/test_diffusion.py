@@ -437,6 +437,8 @@ def test_the_bounds_loss_is_the_bound():
     [
         ({"path": "cosine"}, "prediction=eps says nothing of x_0 in pure noise"),
         ({"weighting": "bound", "path": "edm"}, "weighting=bound needs a path of T steps .* or some noise at t = 0"),
+        ({"weighting": "bound", "coupling": "optimal-transport"}, "weighting=bound .* noise knows nothing of its row"),
+        ({"learned_variance": True, "coupling": "optimal-transport"}, "learned_variance is trained by a bound"),
         ({"path": "learned"}, "path=learned is trained by weighting=bound"),
         ({"path": "edm", "learned_variance": True}, "learned_variance needs a path of T steps"),
         ({"path": "ddpm"}, "no path 'ddpm'"),

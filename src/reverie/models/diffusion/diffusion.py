@@ -372,6 +372,9 @@ def _check(config: Config) -> None:
         )
     if config.weighting == "bound" and config.times.name != "uniform":
         raise RequestError(f"weighting=bound is the mean over even times; times={config.times.name} is of another loss")
+    if config.coupling == "optimal-transport" and (config.weighting == "bound" or config.learned_variance):
+        by = "weighting=bound" if config.weighting == "bound" else "learned_variance"
+        raise RequestError(f"{by} is trained by a bound, whose noise knows nothing of its row: coupling=independent")
     if isinstance(path, Learned) and config.weighting != "bound":
         raise RequestError("path=learned is trained by weighting=bound, and by no other")
     if config.learned_variance and ticks(path) is None:
