@@ -236,6 +236,23 @@ def test_unrolling_goes_through_the_steps_of_d() -> None:
     assert ahead_by(2, 0.02) - now == pytest.approx(2 * change, rel=0.1)  # to first order, K steps are K times one
 
 
+def test_unrolled_steps_are_told_what_d_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all labels are exchanged a critic's steps go the other way: they are steps of the opposite rate."""
+    torch.manual_seed(0)
+    config = gan.Config(latent=5, unroll=2, label_noise=0.5, objective="wasserstein", **PAIR)
+    model = gan.GAN(config, SPACE, {})
+
+    def told(exchanged: bool, rate: float) -> float:
+        config = model.config.model_copy(update={"unroll_rate": rate})
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "config", config)
+            patch.setattr(model.tricks, "labelled", lambda r, f, turn: (f, r) if exchanged else (r, f))
+            return model.generator_loss(turn()).terms["adversarial"].item()
+
+    assert abs(told(False, 0.5) - told(False, -0.5)) > 1e-3
+    assert told(True, 0.5) == pytest.approx(told(False, -0.5), abs=1e-6)
+
+
 def test_ssgan_has_one_class_more_for_generated_rows() -> None:
     torch.manual_seed(0)
     model = ssgan.SSGAN(ssgan.Config(latent=5, labels=6, unlabelled=0.4, **PAIR), SPACE, {})

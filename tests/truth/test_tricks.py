@@ -162,13 +162,16 @@ def test_real_rows_are_called_real_with_probability_one_less_the_smoothing(name:
 
 @pytest.mark.parametrize("name", LOGITS)
 def test_labels_are_exchanged_in_a_share_of_pairs(name: str) -> None:
+    """In each game a share of its own: what one domain is told wrongly, the other need not be."""
     plain, noisy, t = built(name), built(name, label_noise=0.5), turn()
-    wrong = t.noise.fork("label noise").uniform() < 0.5
-    assert 0 < wrong.sum() < 8
+    streams = ["domain 1/label noise", "domain 2/label noise"] if name == "cogan" else ["label noise"]
+    exchanged = [t.noise.fork(stream).uniform() < 0.5 for stream in streams]
+    assert all(0 < wrong.sum() < 8 for wrong in exchanged)
+    assert not torch.equal(exchanged[0], exchanged[-1]) or name != "cogan"
     loss = {"tags": lambda r, f: softplus(f - r)}.get(name, lambda r, f: softplus(-r) + softplus(f))
     games = ("adversarial", "real", "fake", "domain 1", "domain 2")
     expected = 0.0
-    for real, fake in sides(plain, turn()):
+    for wrong, (real, fake) in zip(exchanged, sides(plain, turn()), strict=True):
         told = loss(torch.where(wrong, fake, real), torch.where(wrong, real, fake))
         expected += told.mean().item()
         assert told.mean().item() != pytest.approx(loss(real, fake).mean().item(), rel=1e-4)
@@ -264,6 +267,11 @@ def test_truncated_samples_are_those_of_truncated_latents(name: str, monkeypatch
         ("ssgan", {"objective": "hinge"}, "a cross-entropy"),
         ("ssgan", {"generator_terms": {"adversarial": 1.0}}, "learns by feature-matching alone"),
         ("bigan", {"generator_terms": {"feature-matching": 1.0}}, "the encoder learns by the game alone"),
+        ("ssgan", {"unlabelled": 0, "penalties": {"r1": 1.0}}, "sees no generated rows: leave penalties out"),
+        ("ssgan", {"unlabelled": 0, "label_noise": 0.1}, "sees no generated rows: leave label_noise out"),
+        ("ssgan", {"unlabelled": 0, "augment": {}}, "leave augment without a probability out"),
+        ("gan", {"unroll": 1, "generator_terms": {"feature-matching": 1.0}}, "unroll is of the term adversarial"),
+        ("acgan", {"generator_terms": {"adversarial": 1, "orthogonal": -1}}, "orthogonal: -1 would turn the term"),
         ("bigan", {"reconstruction": 1.0, "smoothing": 0.1}, "model: reconstruction .* bend"),
         ("acgan", {"objective": "hinge", "smoothing": 0.1}, "^model: smoothing needs the objective"),
         ("began", {"sampling": {"truncation": 1.0}}, "model.sampling.truncation does not fit this model: .*uniform"),

@@ -144,9 +144,11 @@ class Config(core.ModelConfig):
     @field_validator("generator_terms")
     @classmethod
     def _known_terms(cls, weights: dict[str, float]) -> dict[str, float]:
-        for name in weights:
+        for name, weight in weights.items():
             if name not in TERMS:
                 raise ValueError(f"no term '{name}' of a generator{nearest(name, TERMS)}")
+            if weight < 0:
+                raise ValueError(f"{name}: {weight:g} would turn the term around; weights are 0 or more")
         if not {"adversarial", "feature-matching"} & weights.keys():
             raise ValueError("a generator needs the term adversarial or feature-matching to learn from")
         return weights

@@ -149,10 +149,11 @@ class CoGAN(core.Model):
             fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
         terms, told = {}, []
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
-            x, y = self._seen(x, turn, "real", k), self._seen(y, turn, "fake", k)
+            own = self._own(turn, k)
+            x, y = self.tricks.seen(x, own, "real"), self.tricks.seen(y, own, "fake")
             real, fake = self.judge(x, k), self.judge(y, k)
-            terms[f"domain {k + 1}"] = self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean()
-            sloped = self.tricks.terms(partial(self.judge, domain=k), x, y, turn)
+            terms[f"domain {k + 1}"] = self.objective.discriminator(*self.tricks.labelled(real, fake, own)).mean()
+            sloped = self.tricks.terms(partial(self.judge, domain=k), x, y, own)
             terms |= {f"{name} {k + 1}": term for name, term in sloped.items()}
             told.append((real, fake))
         terms |= self.tricks.history("discriminator")
@@ -163,7 +164,8 @@ class CoGAN(core.Model):
         fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
         terms = {}
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
-            x, y = self._seen(x, turn, "real", k), self._seen(y, turn, "fake", k)
+            own = self._own(turn, k)
+            x, y = self.tricks.seen(x, own, "real"), self.tricks.seen(y, own, "fake")
             fake = real = self.judge(y, k)
             if self.objective.paired:
                 with torch.no_grad():
@@ -174,8 +176,9 @@ class CoGAN(core.Model):
         terms |= self.tricks.regularised(self.generator)
         return Loss(terms, {"spread": fakes[0].detach().float().std(0).mean()})
 
-    def _seen(self, x: Tensor, turn: Turn, side: str, domain: int) -> Tensor:
-        return self.tricks.seen(x, turn, f"{side} {domain + 1}")
+    def _own(self, turn: Turn, domain: int) -> Turn:
+        """The turn with noise of one domain: two games draw nothing together but z."""
+        return turn._replace(noise=turn.noise.fork(f"domain {domain + 1}"))
 
     def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The two drawings of z, ``[B, *space.shape]`` each."""

@@ -75,6 +75,8 @@ class Config(tricks.GameConfig):
     def _fits(self) -> Config:
         if self.unroll and (self.penalties or self.clip is not None):
             raise ValueError("unroll looks ahead by the game alone, so leave penalties and clip out")
+        if self.unroll and "adversarial" not in self.generator_terms:
+            raise ValueError("unroll is of the term adversarial: without it G answers to features of D as it is")
         return self
 
 
@@ -161,7 +163,7 @@ class GAN(core.Model):
         matched = "feature-matching" in weights
         x = self.tricks.seen(batch.x, turn, "real") if matched or self.objective.paired or self.config.unroll else y
         if "adversarial" in weights:
-            judge = self._ahead(x, y, batch.condition) if self.config.unroll else self.discriminator
+            judge = self._ahead(x, y, turn) if self.config.unroll else self.discriminator
             fake = judge(y, batch.condition)
             real = fake
             if self.objective.paired:
@@ -172,11 +174,13 @@ class GAN(core.Model):
         terms |= self.tricks.regularised(self.generator)
         return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
 
-    def _ahead(self, x: Tensor, y: Tensor, condition: Condition) -> Judge:
-        """D as it would be after some steps on these rows."""
+    def _ahead(self, x: Tensor, y: Tensor, turn: Turn) -> Judge:
+        """D as it would be after some steps on these rows, told of them as in its own turns."""
+        condition = turn.batch.condition
 
         def loss(judge: Judge) -> Tensor:
-            return self.objective.discriminator(judge(x, condition), judge(y, condition)).mean()
+            real, fake = self.tricks.labelled(judge(x, condition), judge(y, condition), turn)
+            return self.objective.discriminator(real, fake).mean()
 
         return ahead(self.discriminator, loss, self.config.unroll, self.config.unroll_rate)
 

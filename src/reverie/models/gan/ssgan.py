@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
@@ -73,6 +73,19 @@ class Config(tricks.LogitConfig):
         if "adversarial" in weights:
             raise ValueError("this generator learns by feature-matching alone, by which its classifier gains from it")
         return weights
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        of_fakes = {
+            "penalties": any(self.penalties.values()),
+            "smoothing": self.smoothing > 0,
+            "label_noise": self.label_noise > 0,
+            "augment without a probability": self.augment is not None and self.augment.probability is None,
+        }
+        found = [name for name, on in of_fakes.items() if on]
+        if found and not self.unlabelled:
+            raise ValueError(f"unlabelled=0 leaves a classifier that sees no generated rows: leave {found[0]} out")
+        return self
 
 
 class Labelled(core.Memory):
