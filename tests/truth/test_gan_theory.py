@@ -153,7 +153,7 @@ def test_the_penalised_critic_is_steeper_than_one_by_the_distance_over_twice_the
 
     def closure() -> Tensor:
         rule.zero_grad()
-        points = PLACES["between"](x, y, noise).detach().requires_grad_()
+        points = PLACES["between"](x, y, noise, x.std()).detach().requires_grad_()
         steep = penalty("gradient-penalty").measure(slope(points @ w, points)).mean()
         loss = objective("wasserstein").discriminator(x @ w, y @ w).mean() + weight * steep
         loss.backward()

@@ -44,23 +44,25 @@ def test_measures_of_slopes_of_two_and_of_a_half(name: str, steep: float, flat: 
 
 
 def test_points_between_and_around() -> None:
-    """On the line, one share a row; around real rows, uniform up to half their deviation; each by its row's noise."""
+    """On the line, one share a row; around real rows, uniform up to half a deviation; each by its row's noise."""
     noise = KeyedNoise(0, torch.arange(4000))
     x, y = torch.zeros(4000, 1, 2, 2), torch.full((4000, 1, 2, 2), 2.0)
     x[:, :, 0] = 4.0
-    middle = PLACES["between"](x, y, noise)
+    middle = PLACES["between"](x, y, noise, x.std())
     share = (middle - y) / (x - y)
     assert torch.allclose(share, share[:, :1, :1, :1].expand_as(share), atol=1e-6)
     assert 0 <= share.min() < share.max() <= 1
     assert share.mean().item() == pytest.approx(0.5, abs=0.02)
     assert share.var().item() == pytest.approx(1 / 12, rel=0.05)
-    moved = PLACES["around"](x, y, noise) - x
+    moved = PLACES["around"](x, y, noise, x.std()) - x
     reach = 0.5 * x.std()
     assert bool((moved >= 0).all())
     assert bool((moved <= reach).all())
     assert moved.mean().item() == pytest.approx(float(reach) / 4, rel=0.05)  # half of the share, half of the noise
-    part = PLACES["between"](x[10:20], y[10:20], KeyedNoise(0, torch.arange(10, 20)))
+    part = PLACES["between"](x[10:20], y[10:20], KeyedNoise(0, torch.arange(10, 20)), x.std())
     assert torch.equal(part, middle[10:20])
+    near = PLACES["around"](x[10:12], y[10:12], KeyedNoise(0, torch.arange(10, 12)), x.std()) - x[10:12]
+    assert torch.equal(near, moved[10:12]), "rows are moved as far whichever rows are beside them"
 
 
 @pytest.mark.parametrize(("name", "value"), [("gradient-penalty", 16.0), ("one-sided-gradient-penalty", 16.0)])

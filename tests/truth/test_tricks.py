@@ -236,6 +236,38 @@ def matched(model: Any, name: str, t: Turn) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("name", GANS)
+def test_dragans_noise_is_the_same_in_every_part_of_a_batch(name: str) -> None:
+    """Rows are moved by the deviation of the whole turn before, so a batch's penalty is the mean of its halves'."""
+    model = built(name, penalties={"dragan": 1.0})
+    first, player = turn(), model.players()[0]
+    loss = player.loss(first)
+    with torch.no_grad():
+        player.after_turn(loss)
+    x = first.batch.x
+    if name == "bigan":  # its points are pairs
+        x = torch.cat([x, model.encoder(x, None)], dim=1)
+    groups = [x, first.batch.parts["other"].x] if name == "cogan" else [x]
+    within = torch.stack([rows.var() for rows in groups]).mean().sqrt().item()
+    assert model.tricks.deviation.value.item() == pytest.approx(within, rel=1e-5)
+    whole = {k: v.item() for k, v in terms(model, first).items() if k.startswith("dragan")}
+    assert whole != pytest.approx({k: v.item() for k, v in loss.terms.items() if k in whole}, rel=1e-3)
+    parts = [{k: v.item() for k, v in terms(model, half(first, i)).items()} for i in (0, 1)]
+    assert whole == pytest.approx({k: (parts[0][k] + parts[1][k]) / 2 for k in whole}, rel=1e-5)
+
+
+def half(t: Turn, i: int) -> Turn:
+    """One of two micro-batches of a turn."""
+    rows = slice(4 * i, 4 * i + 4)
+
+    def cut(batch: Batch) -> Batch:
+        seen = Condition(label=batch.condition.label[rows], image=batch.condition.image[rows])
+        return Batch(batch.x[rows], seen, batch.ids[rows], batch.index[rows])
+
+    one = replace(cut(t.batch), parts={name: cut(part) for name, part in t.batch.parts.items()})
+    return t._replace(batch=one, noise=KeyedNoise(0, t.noise.ids[rows]))
+
+
+@pytest.mark.parametrize("name", GANS)
 def test_filters_begin_orthonormal(name: str) -> None:
     model = built(name, orthogonal_start=True)
     for player in model.players():

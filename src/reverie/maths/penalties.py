@@ -70,26 +70,29 @@ def above_one(gradient: Tensor) -> Tensor:
     return (gradient.flatten(1).norm(dim=1) - 1.0).relu().square()
 
 
-def between(real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
+def between(real: Tensor, fake: Tensor, noise: Noise, deviation: Tensor) -> Tensor:
     """A point of the line from each real row to the generated row of the same place, uniform along it."""
     share = noise.fork("between").uniform(*[1] * (real.ndim - 1))
     return share * real + (1.0 - share) * fake
 
 
-def around(real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
-    """Real rows moved by uniform noise of up to half their standard deviation, by a uniform share of it."""
+def around(real: Tensor, fake: Tensor, noise: Noise, deviation: Tensor) -> Tensor:
+    """Real rows moved by uniform noise of up to half the standard deviation of such rows, by a uniform share of it."""
     draws = noise.fork("around")
-    delta = 0.5 * real.std() * draws.uniform(*real.shape[1:])
+    delta = 0.5 * deviation * draws.uniform(*real.shape[1:])
     return real + draws.fork("share").uniform(*[1] * (real.ndim - 1)) * delta
 
 
-PLACES: Mapping[str, Callable[[Tensor, Tensor, Noise], Tensor]] = {
-    "real": lambda real, fake, noise: real,
-    "fake": lambda real, fake, noise: fake,
+PLACES: Mapping[str, Callable[[Tensor, Tensor, Noise, Tensor], Tensor]] = {
+    "real": lambda real, fake, noise, deviation: real,
+    "fake": lambda real, fake, noise, deviation: fake,
     "between": between,
     "around": around,
 }
-"""Where slopes are measured, from real rows, generated rows and noise."""
+"""Where slopes are measured, from real rows, generated rows, noise and the standard deviation of real rows' values.
+
+That deviation is not taken of the rows given: of a micro-batch it would be another number than of the whole.
+"""
 
 
 @dataclass(frozen=True)

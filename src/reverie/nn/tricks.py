@@ -36,6 +36,7 @@ from reverie.core.player import Loss, Turn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.maths import adversarial, augmentation, penalties
+from reverie.nn.deviation import Deviation, moments
 from reverie.nn.history import History
 from reverie.nn.orthogonal import orthogonal_, overlap
 from reverie.nn.spectral import is_spectral
@@ -233,6 +234,8 @@ class Tricks(nn.Module):
                 raise RequestError("model.augment is of images, and these rows are none: leave it out")
             self.register_buffer("augmentation", torch.tensor(config.augment.probability or 0.0))
         self.histories = nn.ModuleDict()
+        around = any(penalty.at == "around" for penalty in self.penalties.values())
+        self.deviation = Deviation() if around else None
 
     def begin(self, discriminator: Sequence[nn.Module], generator: Sequence[nn.Module]) -> None:
         """Prepares the players' networks, and begins to remember where they have been."""
@@ -270,6 +273,11 @@ class Tricks(nn.Module):
         weights = self.config.penalties
         return {name: (p, self.config.penalty_every * weights[name]) for name, p in self.penalties.items()}
 
+    def place(self, at: str, x: Tensor, y: Tensor, turn: Turn) -> Tensor:
+        """Points of ``maths/penalties.py``, from real rows x and generated ones y as D sees them."""
+        deviation = x.new_zeros(()) if self.deviation is None else self.deviation.value
+        return penalties.PLACES[at](x, y, turn.noise, deviation)
+
     def terms(self, judge: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, turn: Turn) -> dict[str, Tensor]:
         """The penalties of a discriminator.
 
@@ -282,7 +290,7 @@ class Tricks(nn.Module):
         found, slopes = {}, dict[str, Tensor]()
         for name, (penalty, weight) in self.due(turn).items():
             if penalty.at not in slopes:
-                points = penalties.PLACES[penalty.at](x, y, turn.noise).detach().requires_grad_()
+                points = self.place(penalty.at, x, y, turn).detach().requires_grad_()
                 slopes[penalty.at] = penalties.slope(judge(points), points)
             found[name] = weight * penalty.measure(slopes[penalty.at]).mean()
         return found
@@ -335,11 +343,18 @@ class Tricks(nn.Module):
         assert isinstance(history, History)
         return history
 
-    def told(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What ``after_turn`` and the journal need of the scores ``[B]`` of two sides: figures, and sums."""
+    def told(self, real: Tensor, fake: Tensor, *x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What ``after_turn`` and the journal need: figures, and sums.
+
+        Arguments:
+            real: the scores ``[B]`` of real rows.
+            fake: those of generated ones.
+            x: the real rows as the penalties see them, one group or more.
+        """
         figures = {"told apart": (real > fake).float().mean()}
         figures |= {"augmentation": self.augmentation} if self.config.augment else {}
-        return figures, {"rows": real.new_tensor(len(real))}
+        sums = {"rows": real.new_tensor(len(real))}
+        return figures, sums if self.deviation is None else {**sums, "moments": moments(x)}
 
     def after_turn(self, discriminator: Sequence[nn.Module], loss: Loss) -> None:
         """Clips D's weights and remembers them, and lets the augmentation follow how sure D is."""
@@ -349,6 +364,8 @@ class Tricks(nn.Module):
                 for weight in module.parameters():
                     weight.clamp_(-config.clip, config.clip)
         self.remember("discriminator")
+        if self.deviation is not None and "moments" in loss.sums:
+            self.deviation.remember(loss.sums["moments"])
         sure = loss.figures.get("told apart")
         if config.augment and config.augment.probability is None and sure is not None:
             aim, ramp, rows = config.augment.target, config.augment.ramp, int(loss.sums["rows"])

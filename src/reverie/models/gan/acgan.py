@@ -136,7 +136,7 @@ class ACGAN(core.Model):
             **self.tricks.history("discriminator"),
         }
         right = (real_classes.argmax(1) == label).float().mean()
-        figures, sums = self.tricks.told(real, fake)
+        figures, sums = self.tricks.told(real, fake, x)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures, "named": right}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

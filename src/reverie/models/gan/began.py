@@ -124,7 +124,8 @@ class BEGAN(core.Model):
         terms |= self.tricks.terms(partial(self.score, condition=condition), x, y, turn)
         terms |= self.tricks.history("discriminator")
         # Its D is better at real rows on purpose: how often is not a sign of health, and not journalled without need.
-        figures, sums = self.tricks.told(-real, -fake) if self.config.augment else ({}, {})
+        told, sums = self.tricks.told(-real, -fake, x)
+        figures = told if self.config.augment else {}
         return Loss(terms, {"error of fake": fake.mean(), "k": self.balance.clone(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

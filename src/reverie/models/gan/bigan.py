@@ -180,9 +180,10 @@ class BiGAN(core.Model):
         real, fake = self.score_pair(x, codes), self.score_pair(y, z)
         game, told = self.objective.discriminator, self.tricks.labelled
         terms = {n: game(*told(r, f, turn)).mean() for n, r, f in zip(self._names(), real, fake, strict=True)}
-        terms |= self.tricks.terms(self._of_joined, _joined(x, codes), _joined(y, z), turn)
+        pairs = _joined(x, codes)
+        terms |= self.tricks.terms(self._of_joined, pairs, _joined(y, z), turn)
         terms |= self.tricks.history("discriminator")
-        figures, sums = self.tricks.told(real[-1], fake[-1])
+        figures, sums = self.tricks.told(real[-1], fake[-1], pairs)
         return Loss(terms, {"real": real[-1].mean(), "fake": fake[-1].mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

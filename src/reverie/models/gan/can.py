@@ -133,7 +133,7 @@ class CAN(core.Model):
             **self.tricks.terms(self.score, x, y, turn),
             **self.tricks.history("discriminator"),
         }
-        figures, sums = self.tricks.told(real, fake)
+        figures, sums = self.tricks.told(real, fake, x)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

@@ -147,7 +147,7 @@ class CoGAN(core.Model):
         """Equation 2: one game in each domain."""
         with torch.no_grad():
             fakes = self.pair(turn.noise.fork("z").normal(self.config.latent))
-        terms, told = {}, []
+        terms, told, seen = {}, [], []
         for k, (x, y) in enumerate(zip(self._real(turn), fakes, strict=True)):
             own = self._own(turn, k)
             x, y = self.tricks.seen(x, own, "real"), self.tricks.seen(y, own, "fake")
@@ -156,8 +156,10 @@ class CoGAN(core.Model):
             sloped = self.tricks.terms(partial(self.judge, domain=k), x, y, own)
             terms |= {f"{name} {k + 1}": term for name, term in sloped.items()}
             told.append((real, fake))
+            seen.append(x)
         terms |= self.tricks.history("discriminator")
-        return Loss(terms, *self.tricks.told(*(torch.cat(side) for side in zip(*told, strict=True))))
+        real, fake = (torch.cat(side) for side in zip(*told, strict=True))
+        return Loss(terms, *self.tricks.told(real, fake, *seen))
 
     def generator_loss(self, turn: Turn) -> Loss:
         """The same from the other side, both drawings from one z."""

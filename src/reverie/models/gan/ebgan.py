@@ -127,7 +127,7 @@ class EBGAN(core.Model):
         terms = {"real": real.mean(), "fake": F.relu(self.config.margin - fake).mean()}
         terms |= self.tricks.terms(partial(self.score, condition=condition), x, y, turn)
         terms |= self.tricks.history("discriminator")
-        figures, sums = self.tricks.told(-real, -fake)
+        figures, sums = self.tricks.told(-real, -fake, x)
         return Loss(terms, {"energy of fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

@@ -39,7 +39,6 @@ from reverie.core.choice import Choice, auto
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
-from reverie.maths import penalties
 from reverie.nn import tricks
 from reverie.nn.discrimination import Discriminator, judged
 from reverie.nn.unrolled import Judge, ahead
@@ -142,14 +141,14 @@ class GAN(core.Model):
         due = self.tricks.due(turn)
         sloped = dict.fromkeys(penalty.at for penalty, _ in due.values())
         places = dict.fromkeys(["real", "fake", *sloped])
-        points = {str(at): penalties.PLACES[at](x, y, turn.noise) for at in places}
+        points = {str(at): self.tricks.place(at, x, y, turn) for at in places}
         logits, slopes = judged(self.discriminator, points, sloped, batch.condition)
         real, fake = logits["real"], logits["fake"]
         terms = {"adversarial": self.objective.discriminator(*self.tricks.labelled(real, fake, turn)).mean()}
         for name, (penalty, weight) in due.items():
             terms[name] = weight * penalty.measure(slopes[penalty.at]).mean()
         terms |= self.tricks.history("discriminator")
-        figures, sums = self.tricks.told(real, fake)
+        figures, sums = self.tricks.told(real, fake, x)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

@@ -145,7 +145,7 @@ class InfoGAN(core.Model):
             **self.tricks.terms(self.discriminator, x, y, turn),
             **self.tricks.history("discriminator"),
         }
-        figures, sums = self.tricks.told(real, fake)
+        figures, sums = self.tricks.told(real, fake, x)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

@@ -194,7 +194,7 @@ class SSGAN(core.Model):
         terms["real"] = self.config.unlabelled * (F.softplus(-one) + self.config.smoothing * one).mean()
         terms["fake"] = self.config.unlabelled * F.softplus(two).mean()
         figures |= {"real score": real.mean(), "fake score": fake.mean()}
-        told, sums = self.tricks.told(real, fake)
+        told, sums = self.tricks.told(real, fake, x)
         return Loss(terms, figures | told, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:

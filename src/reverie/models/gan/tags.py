@@ -140,7 +140,7 @@ class TagGAN(core.Model):
             **self.tricks.terms(partial(self._judge, seen=seen), t, y, turn),
             **self.tricks.history("discriminator"),
         }
-        figures, sums = self.tricks.told(real, fake)
+        figures, sums = self.tricks.told(real, fake, t)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures}, sums)
 
     def generator_loss(self, turn: Turn) -> Loss:
