@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reverie.core.batch import Batch, Condition
+from reverie.core.capabilities import Classifies
 from reverie.core.choice import Choice
 from reverie.core.errors import RequestError
+from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
@@ -29,6 +31,12 @@ def turn(count: int = 6, labels: bool = True) -> Turn:
     ids = torch.arange(count)
     x = KeyedNoise(1, ids, "x").normal(3)
     return Turn(Batch(x, Condition(label=ids % 4 if labels else None), ids, ids), KeyedNoise(0, ids), Progress())
+
+
+def classifies(model: Model) -> Classifies:
+    found = model.view(Classifies)
+    assert found is not None
+    return found
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -50,6 +58,9 @@ def test_acgan_names_real_and_generated_rows() -> None:
     loss = model.discriminator_loss(t)
     assert torch.allclose(loss.terms["class of real"], 0.5 * nats(t.batch.x))
     assert torch.allclose(loss.terms["class of fake"], 0.5 * nats(fakes))
+    logits = classifies(model).class_logits(t.batch.x)
+    assert loss.figures["named"].item() == pytest.approx((logits.argmax(1) == label).float().mean().item())
+    assert torch.allclose(F.cross_entropy(logits, label), nats(t.batch.x))
     r, f = model.discriminator(t.batch.x), model.discriminator(fakes)
     assert torch.allclose(loss.terms["adversarial"], (softplus(-r) + softplus(f)).mean())
     mine = model.generator_loss(t).terms
@@ -313,6 +324,7 @@ def test_can_wants_no_style() -> None:
     assert torch.allclose(terms["ambiguity"], 0.5 * ambiguity(styles).mean())
     real = model.styles(model.discriminator.features(t.batch.x))
     assert torch.allclose(model.discriminator_loss(t).terms["style"], F.cross_entropy(real, t.batch.condition.label))
+    assert torch.equal(classifies(model).class_logits(t.batch.x), real)
 
 
 def test_cogan_draws_an_idea_twice() -> None:

@@ -135,7 +135,7 @@ class Tags(Protocol):
 
 @runtime_checkable
 class Classifies(Protocol):
-    """Names the class of a row, where its samples are of no given class: a classifier is what it is trained for."""
+    """Names the class of a row: a part of it is trained to."""
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Returns logits ``[B, classes]``."""

@@ -168,6 +168,10 @@ class CAN(core.Model):
     def score(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         return self._judge(x)[0]
 
+    def class_logits(self, x: Tensor) -> Tensor:
+        """Returns logits of the styles, ``[B, K]``."""
+        return self._judge(x)[1]
+
     @torch.no_grad()
     def sample(self, noise: Noise, condition: Condition | None = None, how: tricks.Sampling | None = None) -> Tensor:
         """Returns one row for each row of ``noise``."""
