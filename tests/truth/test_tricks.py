@@ -339,6 +339,8 @@ def test_a_wasserstein_critic_without_a_bound_is_named(name: str) -> None:
     spectral = {"discriminator": Choice(name="mlp", options={"width": 16, "spectral": True})}
     bounded = name not in ("cogan", "bigan")  # whose own layers before and behind the network have no such norm
     assert said(**spectral) != bounded
+    (advice,) = (note for note in built(name, objective="wasserstein").notes() if "slope" in note)
+    assert ("spectral" in advice) == bounded, "what is advised helps"
 
 
 @pytest.mark.parametrize("name", ["infogan", "cogan", "bigan"])

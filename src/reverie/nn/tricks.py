@@ -247,15 +247,22 @@ class Tricks(nn.Module):
                 self.histories[side] = History(nn.ModuleList(networks))
 
     def notes(self, critic: Sequence[nn.Module]) -> tuple[str, ...]:
-        """What is said before a training, of what scores rows: a Wasserstein critic may be free to grow."""
+        """What is said before a training, of what scores rows: a Wasserstein critic may be free to grow.
+
+        Arguments:
+            critic: the network that can be chosen, and what is before or behind it, which has no spectral norm.
+        """
         config = self.config
         if not isinstance(config, GameConfig) or config.objective != "wasserstein":
             return ()
         if any(config.penalties.values()) or config.clip is not None or all(map(is_spectral, critic)):
             return ()
+        bounds = "model.penalties={gradient-penalty: 10}, model.clip=0.01, or spectral: true of its network"
+        if len(critic) > 1:
+            bounds = "model.penalties={gradient-penalty: 10} or model.clip=0.01"
         return (
             "objective=wasserstein without a bound on the critic's slope: its scores will grow without end; "
-            "set model.penalties={gradient-penalty: 10}, model.clip=0.01, or spectral: true of its networks",
+            f"set {bounds}",
         )
 
     def seen(self, x: Tensor, turn: Turn, side: str) -> Tensor:
