@@ -516,6 +516,24 @@ def test_the_path_of_samples_is_a_choice_of_sampling(name):
     assert seen[0][0].std().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("build", [(Diffusion, Config), (DDPM, DDPMConfig)], ids=["diffusion", "ddpm"])
+def test_steps_along_another_path_may_be_more_than_the_levels_and_latents_take_the_models_own(build):
+    """A path of 12 steps: samples in 40 along another, latents in the 12 that there are."""
+    torch.manual_seed(0)
+    steps = (
+        {"steps": 12, "bound_times": 2} if build[1] is DDPMConfig else {"path": {"name": "linear-betas", "steps": 12}}
+    )
+    many, own = ({"sampling": sampling} for sampling in ({"steps": 40, "path": "straight"}, {"steps": 12}))
+    models = [build[0](build[1].read({"network": "mlp", **steps, **how}, "model"), POINTS, {}) for how in (many, own)]
+    models[1].load_state_dict(models[0].state_dict())
+    x = torch.randn(5, 2)
+    assert models[0].players(), "what a recipe may say is no fault"
+    assert models[0].sample(KeyedNoise(0, torch.arange(5), "s")).isfinite().all()
+    (z,), (same,) = (model.encode(x) for model in models)
+    assert torch.equal(z, same)
+    assert torch.equal(models[0].decode((z,)), models[1].decode((z,)))
+
+
 def test_samples_of_points_stay_where_the_rows_of_training_are(tmp_path):
     """From a network that has learnt nothing, at the end of a path where 1 / alpha is 20,000; stored with the run."""
     changes = {"train.steps": 1, "train.time": None, "train.batch": 8, "train.grids": 0}

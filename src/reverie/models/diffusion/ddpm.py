@@ -165,12 +165,12 @@ class DDPM(core.Model):
 
     def encode(self, x: Tensor, noise: Noise | None = None) -> tuple[Tensor, ...]:
         """DDIM inversion: the noise that ``decode`` takes to x, up to the error of the steps."""
-        how = self.config.sampling.model_copy(update={"path": None})
-        return (integrate(self._clipped(self, how), DDIM(), x, self._times(how)[::-1], noise or _no_noise(x)),)
+        kept = self._clipped(self, self.config.sampling)
+        return (integrate(kept, DDIM(), x, self._own_times()[::-1], noise or _no_noise(x)),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        how = self.config.sampling.model_copy(update={"path": None})
-        return integrate(self._clipped(self, how), DDIM(), z[0], self._times(how), _no_noise(z[0]))
+        kept = self._clipped(self, self.config.sampling)
+        return integrate(kept, DDIM(), z[0], self._own_times(), _no_noise(z[0]))
 
     def elbo(self, x: Tensor, noise: Noise, condition: Condition | None = None) -> Tensor:
         """The bound of the chain with variances beta_t, unbiased (Equation 5): all terms, some of them by chance.
@@ -186,6 +186,12 @@ class DDPM(core.Model):
 
     def _clipped(self, model: Denoises, how: Sampling) -> Denoises:
         return clipped(model, self.space) if how.clip else model
+
+    def _own_times(self) -> list[float]:
+        """The model's own path, in as many of the steps of samples as it has."""
+        how = self.config.sampling
+        steps = how.steps if how.path is None else min(how.steps, self.config.steps)
+        return self._times(how.model_copy(update={"path": None, "steps": steps}))
 
     def _times(self, how: Sampling) -> list[float]:
         return grid(how.grid, how.steps, how.path or self.path, None if how.path else self.config.steps)

@@ -350,7 +350,10 @@ class Diffusion(core.Model):
         return grid(how.grid, how.steps, how.path or self.path, None if how.path else self.ticks)
 
     def _own_grid(self) -> list[float]:
-        return self._grid(self.config.sampling.model_copy(update={"path": None}))
+        """The model's own path, in as many of the steps of samples as it has."""
+        how = self.config.sampling
+        steps = how.steps if how.path is None or self.ticks is None else min(how.steps, self.ticks)
+        return self._grid(how.model_copy(update={"path": None, "steps": steps}))
 
     def _flow(self, x: Tensor, times: Sequence[float]) -> Tensor:
         """Heun's method, which draws no noise."""
