@@ -61,6 +61,8 @@ def test_acgan_names_real_and_generated_rows() -> None:
     logits = classifies(model).class_logits(t.batch.x)
     assert loss.figures["named"].item() == pytest.approx((logits.argmax(1) == label).float().mean().item())
     assert torch.allclose(F.cross_entropy(logits, label), nats(t.batch.x))
+    some = Batch(t.batch.x, Condition(label=torch.where(torch.arange(6) < 2, logits.argmax(1), -1)), *[t.batch.ids] * 2)
+    assert model.discriminator_loss(t._replace(batch=some)).figures["named"] == 1.0, "of the rows whose class is known"
     r, f = model.discriminator(t.batch.x), model.discriminator(fakes)
     assert torch.allclose(loss.terms["adversarial"], (softplus(-r) + softplus(f)).mean())
     mine = model.generator_loss(t).terms

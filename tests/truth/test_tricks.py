@@ -290,6 +290,16 @@ def test_truncated_samples_are_those_of_truncated_latents(name: str, monkeypatch
     assert torch.equal(drawn[1], KeyedNoise(0, torch.arange(8)).fork("z").normal(5))
 
 
+def test_tags_are_drawn_of_truncated_latents_where_samples_are() -> None:
+    """One draw of tags is G of the latent below; a recipe's truncation holds for it as for samples."""
+    seen = turn().batch.condition.image
+    for how in (tricks.Sampling(truncation=0.5), tricks.Sampling()):
+        model = built("tags", sampling=how).eval()
+        z = tricks.latent(KeyedNoise(0, torch.arange(8)).fork("draw 0"), 5, how)
+        shares = model.tag(seen, KeyedNoise(0, torch.arange(8)), 1)
+        assert torch.equal(shares, model._drawn(z, model.encoder(seen)).clamp(0.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [

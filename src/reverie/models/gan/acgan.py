@@ -135,7 +135,7 @@ class ACGAN(core.Model):
             **self.tricks.terms(self.score, x, y, turn),
             **self.tricks.history("discriminator"),
         }
-        right = (real_classes.argmax(1) == label).float().mean()
+        right = (real_classes.argmax(1) == label).sum() / (label >= 0).sum().clamp_min(1)
         figures, sums = self.tricks.told(real, fake, x)
         return Loss(terms, {"real": real.mean(), "fake": fake.mean(), **figures, "named": right}, sums)
 

@@ -182,7 +182,8 @@ class TagGAN(core.Model):
     def tag(self, x: Tensor, noise: Noise, draws: int) -> Tensor:
         """Returns how often each tag is drawn for each picture, ``[B, T]`` in [0, 1]."""
         seen = self.encoder(x)
-        votes = [self._drawn(noise.fork(f"draw {k}").normal(self.config.latent), seen) for k in range(draws)]
+        length, how = self.config.latent, self.config.sampling
+        votes = [self._drawn(tricks.latent(noise.fork(f"draw {k}"), length, how), seen) for k in range(draws)]
         return torch.stack(votes).clamp(0.0, 1.0).mean(0)
 
     @torch.no_grad()
