@@ -1,6 +1,6 @@
 """Every tool on pictures used on trained runs, as a user would: a sheet a run, of what each tool was given and made.
 
-    python benchmarks/strips.py RUN [RUN ...] [--rows 0,3,5] [--out docs/pictures]
+    python benchmarks/strips.py RUN [RUN ...] [--rows 5,8,0] [--out docs/pictures]
 
 The tools are those of ``reverie edit --help``, run through the command line with their own defaults, or as named in
 ``TOOLS``. Writes ``<out>/edit-<run>.png``.
@@ -23,7 +23,7 @@ from matplotlib import pyplot as plt
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS: dict[str, list[str]] = {
     "inpaint": ["--rows", "ROWS", "--box", "14,0,28,28"],
-    "inpaint method=repaint": ["--rows", "ROWS", "--box", "14,0,28,28", "resamplings=4"],
+    "inpaint method=dps": ["--rows", "ROWS", "--box", "14,0,28,28"],
     "upscale factor=4": ["--rows", "ROWS"],
     "deblur": ["--rows", "ROWS"],
     "colourise": ["--rows", "ROWS"],
@@ -48,23 +48,23 @@ def used(run: Path, name: str, rows: str, file: Path) -> str | None:
 
 
 def sheet(pictures: dict[str, Image.Image], file: Path) -> None:
-    """Strips in two columns, each under its name."""
-    lines = -(-len(pictures) // 2)
-    figure, axes = plt.subplots(lines, 2, figsize=(11, 2.1 * lines), squeeze=False)
+    """Strips in three columns, each under its name."""
+    lines = -(-len(pictures) // 3)
+    figure, axes = plt.subplots(lines, 3, figsize=(9, 2.0 * lines), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, (name, picture) in zip(axes.T.flat, pictures.items(), strict=False):
         axis.imshow(picture, cmap="gray", interpolation="nearest")
         axis.set_title(name, fontsize=9)
     figure.tight_layout(pad=0.4)
-    figure.savefig(file, dpi=80)
+    figure.savefig(file, dpi=90)
     plt.close(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--rows", default="0,3,5")
+    parser.add_argument("--rows", default="5,8,0")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     parser.add_argument("--only", nargs="+", choices=list(TOOLS), default=list(TOOLS), metavar="TOOL")
     asked = parser.parse_args()
