@@ -18,8 +18,8 @@ import torch
 from judge import Court
 
 import reverie
-from reverie.core.errors import ReverieError
 from reverie.core.images import save_grid
+from reverie.training.guards import Broken
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RUNS = ROOT / "benchmarks/results/architectures.json", ROOT / "runs/architectures"
@@ -66,7 +66,7 @@ def run(method: str, name: str, time: str, court: Court) -> dict[str, Any]:
     try:
         trained = reverie.train(recipe, "digits", out=out, time=time, changes=changes, quiet=True)
         drawn = reverie.sample(reverie.load(trained), SAMPLES, seed=0)
-    except ReverieError as error:
+    except Broken as error:
         return {"trains": False, "broke": str(error)}
     found = court.measure(drawn.x, torch.full((SAMPLES,), -1))
     found |= court.relative(found)
