@@ -216,3 +216,15 @@ def test_divergences_of_the_jensen_shannon_family_by_hand() -> None:
     }
     for name, value in expected.items():
         assert float((Q * DIVERGENCES[name].f(P / Q)).sum()) == pytest.approx(value, rel=1e-12), name
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_one_sure_row_does_not_outweigh_all(name: str) -> None:
+    """Neither term grows faster than the logit: the slopes are bounded, where the paper's reach e^v."""
+    divergence = DIVERGENCES[name]
+    bounded = name != "pearson"  # a square, in the paper and here
+    for term in (divergence.activation, divergence.composed):
+        v = torch.tensor([-1e4, -300.0, -30.0, 30.0, 300.0, 1e4], requires_grad=True)
+        (slopes,) = torch.autograd.grad(term(v).sum(), v)
+        assert bool(slopes.isfinite().all())
+        assert not bounded or float(slopes.abs().max()) <= 4.0
