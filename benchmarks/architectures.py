@@ -106,8 +106,8 @@ def main() -> None:
             name = list(ARCHITECTURES)[i]
             found = run(method, name, asked.time, court)
             results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-            results |= {"time": asked.time, "threads": torch.get_num_threads(), "judge": court.accuracy}
-            results.setdefault("cells", {}).setdefault(name, {})[method] = found
+            results |= {"threads": torch.get_num_threads(), "judge": court.accuracy}
+            results.setdefault("cells", {}).setdefault(name, {})[method] = found | {"time": asked.time}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             print(name, method, found, flush=True)
             picture()
