@@ -68,11 +68,11 @@ def draw(rows: dict[str, np.ndarray], file: Path) -> None:
     """Rows of images under each other in three columns, each beside its name; densities side by side."""
     first = next(iter(rows.values()))
     wide = first.shape[1] > first.shape[0]
-    columns, width, height = (3, 4.6, 3.6 * first.shape[0] / first.shape[1] + 0.04) if wide else (8, 1.2, 1.3)
+    columns, width, height = (3, 5.2, 3.6 * first.shape[0] / first.shape[1] + 0.04) if wide else (8, 1.2, 1.3)
     lines = -(-len(rows) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(width * columns, height * lines), squeeze=False)
-    gap = 0.28 if wide else 0.02
-    left = 0.075 if wide else 0.005
+    gap = 0.45 if wide else 0.02
+    left = 0.12 if wide else 0.005
     figure.subplots_adjust(left=left, right=0.995, top=0.995 if wide else 0.95, bottom=0.005, wspace=gap, hspace=0.05)
     for axis in axes.flat:
         axis.axis("off")
