@@ -70,6 +70,8 @@ def ask(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
         ("edit run inpaint --mask white/0.png", 2, "the mask knows no pixel"),
         ("edit run restore --operator crooked.py:squared", 2, "is not linear"),
         ("edit run restore --operator crooked.py:moved", 2, "is not linear"),
+        ("sample edged --fit", 2, "--fit is of --maps"),
+        ("sample run --fit", 2, "--fit is of --maps"),
         ("sample edged --maps small", 2, "the maps in small are 14x14; this model draws from maps of 28x28"),
         ("sample edged --maps coloured", 2, "the maps in coloured are coloured; this model draws from maps of one"),
         ("sample edged --maps photo", 2, "the maps in photo are shades of grey; this model draws from edges"),
@@ -104,3 +106,14 @@ def test_maps_that_fit_are_taken_as_they_are_and_others_where_that_is_asked_for(
         assert np.array_equal(np.asarray(sheet.convert("L"))[::scale, : 28 * scale : scale], np.asarray(lines))
     for name in ("small", "coloured", "photo"):
         assert ask(monkeypatch, folder, *arguments, name, "--fit") == 0
+
+
+def test_too_little_memory_is_no_bug(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(reverie, "sample", full)
+    assert ask(monkeypatch, folder, "sample", "run", "steps=1") == 1
+    assert "more memory than there is: ask for less at once" in capsys.readouterr().err

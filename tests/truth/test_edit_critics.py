@@ -261,8 +261,10 @@ def test_runs_and_what_is_asked_of_them(tmp_path: Path) -> None:
     shown_rows = [pixels[10 * line :, 10 * column :][:8, :8] for line in range(0, 12, 2) for column in range(2)]
     assert all(row.tobytes() in rows for row in shown_rows), "every other line is of training rows"
     assert len({row.tobytes() for row in shown_rows}) > 2
-    for tool, kind in (("picks", ".png"), ("interpolate", ".png"), ("walk", ".gif")):
-        with Image.open(draw(ring, tool, Asked(steps=2, count=2), out=tmp_path / f"ring{kind}", device="cpu")) as page:
+    for tool, kind, steps in (("picks", ".png", 9), ("interpolate", ".png", 2), ("walk", ".gif", 2)):
+        with Image.open(
+            draw(ring, tool, Asked(steps=steps, count=2), out=tmp_path / f"ring{kind}", device="cpu")
+        ) as page:
             assert page.size == (640, 640), "points of a plane are drawn over the data's"
     for folder, tool, asked, fault in (
         (dcgan, "filters", Asked(), "needs --box"),

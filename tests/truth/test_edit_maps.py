@@ -81,7 +81,8 @@ def test_runs_on_maps_have_them_in_some_tools_and_refuse_the_others(recipe: str,
     for tool in ("sdedit", "invert", "vary"):
         draw(tmp_path / "run", tool, Asked(rows="0,1", settings=("steps=2",)), out=out, device="cpu")
     for tool in ("guide", "control", "upscale", "inpaint", "blend"):
-        asked = Asked(settings=("steps=2",), box="8,8,20,20", to="0")
+        more = {"inpaint": {"box": "8,8,20,20"}, "blend": {"to": "0"}}.get(tool, {})
+        asked = Asked(settings=("steps=2",), **more)
         with pytest.raises(RequestError, match=f"draws from maps, and {tool} has none to show"):
             draw(tmp_path / "run", tool, asked, out=out, device="cpu")
     if recipe == "ddpm":
@@ -96,8 +97,13 @@ def test_a_controlnet_goes_on_without_a_map(tmp_path: Path) -> None:
     changes = [f"base=run:{tmp_path / 'base'}", "train.batch=4"]
     reverie.train("controlnet", "digits", out=tmp_path / "run", steps=1, changes=changes)
     for tool in ("guide", "sdedit", "inpaint"):
-        asked = Asked(rows="0", settings=("steps=2",), box="8,8,20,20")
+        rows = None if tool == "guide" else "0"
+        asked = Asked(rows=rows, settings=("steps=2",), box="8,8,20,20" if tool == "inpaint" else None)
         draw(tmp_path / "run", tool, asked, out=tmp_path / "out.png", device="cpu")
+    model = reverie.load(tmp_path / "run", "cpu")
+    how = model.config.sampling.model_copy(update={"size": 48, "steps": 2})
+    with pytest.raises(RequestError, match="this model draws from maps, whose size it takes"):
+        reverie.sample(model, 1, condition=Condition(image=torch.zeros(1, 1, 28, 28)), how=how)
 
 
 def test_straightness_is_that_of_flows_from_the_datas_maps() -> None:

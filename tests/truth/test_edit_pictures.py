@@ -185,6 +185,7 @@ def test_every_tool_draws_on_any_model_that_denoises(run: Path, tmp_path: Path) 
     operator.write_text("def shifted(x):\n    return x[..., 1:]\n")
     asked = {
         "inpaint": Asked(box="8,8,20,20", count=2, settings=few),
+        "invert": Asked(images=(photo,), settings=few),
         "restore": Asked(operator=f"{operator}:shifted", settings=few, count=1),
         "blend": Asked(rows="0,1", to=f"2,{3}", settings=few),
         "ctrl-x": Asked(rows="0,1", to=str(look), count=1, label=3, settings=(*few, "guidance=2")),
@@ -240,6 +241,15 @@ def test_what_is_asked_wrongly_is_told(run: Path, tmp_path: Path) -> None:
         ("data with classes", "guide", Asked(settings=("method=classifier",))),
         ("takes options only", "picks", Asked(settings=("steps=3",))),
         ("did you mean 'inpaint'", "inpint", Asked()),
+        ("upscale does not use --box, which is for filters, inpaint: leave it out", "upscale", Asked(box="0,0,2,2")),
+        ("vary does not use --steps: write steps=20", "vary", Asked(steps=20)),
+        ("walk does not use --label", "walk", Asked(label=3)),
+        ("picks does not use --from", "picks", Asked(start="3")),
+        ("blend does not use --count", "blend", Asked(count=2, to="1")),
+        ("guide does not use --rows", "guide", Asked(rows="0")),
+        ("method=classifier-free does not use --other: leave it out", "guide", Asked(other=run, settings=("steps=2",))),
+        ("guidance=5 is towards a class: name it, as in --label 0", "sdedit", Asked(settings=("guidance=5",))),
+        ("vary goes to noise and back without guidance", "vary", Asked(label=3, settings=("guidance=5",))),
     ]:
         with pytest.raises(RequestError, match=message):
             draw(run, tool, asked, device="cpu")

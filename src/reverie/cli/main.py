@@ -54,6 +54,9 @@ for _file in sorted(Path(__file__).parent.glob("*.py")):
         app.command(_file.stem)(getattr(import_module(f"reverie.cli.{_file.stem}"), _file.stem))
 
 
+NO_MEMORY = "this needs more memory than there is: ask for less at once (size, --batch, -n; train.batch in training)"
+
+
 def run() -> None:
     """The console script: errors become one or two lines and an exit code."""
     debug = "--debug" in sys.argv
@@ -82,6 +85,9 @@ def run() -> None:
         if shown is None:
             if debug:
                 raise
+            if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+                print(f"reverie: {NO_MEMORY}", file=sys.stderr)
+                sys.exit(1)
             line = f"{type(error).__name__}: {error}".splitlines()[0]
             print(f"reverie: this is a bug: {line}\n(--debug before the verb shows the traceback)", file=sys.stderr)
             sys.exit(1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from reverie.core.errors import RequestError, nearest
 
@@ -18,6 +18,18 @@ class Strict(BaseModel):
 
     refused: ClassVar[Mapping[str, str]] = {}
     """Keys that others of its kind take, and why this one does not."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, given: Any, info: ValidationInfo) -> Any:
+        """``true`` would be taken for 1: a request that something be on would set how much of it."""
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if bool in kinds or not {int, float} & kinds:
+            return given
+        for name, value in given.items() if isinstance(given, Mapping) else [("", given)]:
+            if isinstance(value, bool):
+                raise ValueError(f"{f'{name}: ' if name else ''}write a number, not {str(value).lower()}")
+        return given
 
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
@@ -34,6 +46,11 @@ class Strict(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise RequestError(_sentence(cls, error, where)) from None
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """A type and those that it is made of."""
+    return {annotation}.union(*map(_kinds, (arg for arg in get_args(annotation) if isinstance(arg, Hashable))))
 
 
 def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:

@@ -41,6 +41,8 @@ def conditions(
         RequestError: maps are given to a model that draws from none, both are given, or they do not fit the model.
             Those of ``maps`` are looked at as they are asked for.
     """
+    if fit and maps is None:
+        raise RequestError("--fit is of --maps: name the pictures that are the maps, or leave it out")
     if not space.drawn_from:
         if data is not None or maps is not None:
             raise RequestError("this model draws from no maps: leave --data and --maps out")

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+
+from reverie.core.errors import RequestError
+from reverie.edit.task import tools
+
+CHANGING = tuple(tool for tool in tools() if tool != "guide")
+"""Tools that change pictures."""
+RESULTS = tuple(tool for tool in CHANGING if tool not in ("blend", "invert"))
+READ_BY: Mapping[str, Collection[str]] = {
+    "plus": ("arithmetic",),
+    "minus": ("arithmetic",),
+    "to": ("arithmetic", "interpolate", "blend", "ctrl-x"),
+    "start": ("interpolate",),
+    "count": ("picks", "interpolate", "walk", "features", "filters", "guide", "tag", *RESULTS),
+    "steps": ("interpolate", "walk"),
+    "path": ("interpolate",),
+    "box": ("filters", "inpaint"),
+    "share": ("filters",),
+    "images": (*CHANGING, "tag"),
+    "rows": (*CHANGING, "tag"),
+    "mask": ("inpaint",),
+    "label": (*CHANGING, "guide"),
+    "other": ("guide",),
+    "operator": ("restore",),
+}
+"""Which tools read what; the rest is read by all, or told apart where it is read."""
+OPTIONS: Mapping[str, str] = {"start": "from", "images": "image"}
+"""Options of the command line that are called otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +84,20 @@ class Asked:
     @property
     def number(self) -> int:
         return 8 if self.count is None else self.count
+
+    def check(self, tool: str) -> None:
+        """Refuses what a tool would not look at, so that nobody takes a setting for one that was heeded.
+
+        Raises:
+            RequestError: something is set that the tool does not read.
+        """
+        if self.settings and tool not in (*CHANGING, "guide", "tag"):
+            raise RequestError(f"{tool} takes options only, no '{self.settings[0]}'")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default or tool in READ_BY.get(field.name, (tool,)):
+                continue
+            instead = f": write steps={value}" if field.name == "steps" and tool in (*CHANGING, "guide") else ""
+            others = f", which is for {', '.join(READ_BY[field.name])}"
+            option = OPTIONS.get(field.name, field.name)
+            raise RequestError(f"{tool} does not use --{option}{instead or (others + ': leave it out')}")

@@ -33,6 +33,7 @@ from reverie.training.build import load
 PICTURES = 4
 """Held-out rows that a tool works on where none are named."""
 ON_POINTS = ("picks", "interpolate", "arithmetic", "walk")
+UNGUIDED = ("blend", "invert", "vary")
 BEHIND = 3000
 """Rows of the data behind points."""
 
@@ -69,6 +70,7 @@ def draw(
     if tool not in known:
         raise RequestError(f"no tool '{tool}'{nearest(tool, known)}")
     asked = asked or Asked()
+    asked.check(tool)
     model = load(run, device)
     if tool == "tag":
         return write_tags(Run.open(run), model, asked, _file(tool, out, (".png",)), say)
@@ -82,8 +84,6 @@ def draw(
             f"Of points of 2 there are {', '.join(ON_POINTS)}"
         )
     out = _file(tool, out, KINDS if tool == "walk" else (".png",))
-    if tool not in tools() and asked.settings:
-        raise RequestError(f"{tool} takes options only, no '{asked.settings[0]}'")
     opened = Run.open(run)
     if not model.space.is_image:
         return _draw_points(opened, model, tool, asked, out, classify)
@@ -138,6 +138,10 @@ def pictured(
     module = find_tool(tool)
     settings = module.Settings.read(dict(map(parse_change, asked.settings)), "")
     space, place = model.space, next(model.parameters()).device
+    if tool in UNGUIDED and settings.guidance != 1:
+        raise RequestError(f"{tool} goes to noise and back without guidance: leave guidance={settings.guidance:g} out")
+    if tool != "guide" and settings.guidance != 1 and asked.label is None:
+        raise RequestError(f"guidance={settings.guidance:g} is towards a class: name it, as in --label 0")
     if asked.label is not None and not 0 <= asked.label < space.classes:
         raise RequestError(
             f"there is no class {asked.label}; this model has {space.classes or 'none: it was trained without labels'}"

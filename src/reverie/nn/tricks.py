@@ -150,8 +150,10 @@ class Config(core.ModelConfig):
                 raise ValueError(f"no term '{name}' of a generator{nearest(name, TERMS)}")
             if weight < 0:
                 raise ValueError(f"{name}: {weight:g} would turn the term around; weights are 0 or more")
-        if not {"adversarial", "feature-matching"} & weights.keys():
-            raise ValueError("a generator needs the term adversarial or feature-matching to learn from")
+        if not any(weights.get(name) for name in ("adversarial", "feature-matching")):
+            raise ValueError(
+                "a generator needs the term adversarial or feature-matching to learn from, at a weight above 0"
+            )
         return weights
 
 

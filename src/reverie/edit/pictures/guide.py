@@ -43,6 +43,8 @@ class Settings(tasks.Settings):
 
 def draw(task: Task, settings: Settings) -> Sheet:
     """Samples of the class asked for, or of each class in turn."""
+    if task.worse is not None and settings.method != "autoguidance":
+        raise RequestError(f"method={settings.method} does not use --other: leave it out, or write method=autoguidance")
     labels = _labels(task)
     plain, guided, condition = _denoisers(task, settings, labels)
     guided = Interval(plain, guided, settings.low, settings.high)

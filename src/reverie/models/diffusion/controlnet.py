@@ -108,6 +108,7 @@ class ControlNet(core.Model):
         return self._denoiser.leave(z)
 
     def sample(self, noise: Noise, condition: Condition | None = None, how: core.Sampling | None = None) -> Tensor:
+        self.space.at(getattr(how, "size", None))  # the base, which knows of no maps, would take any
         return self.base.model.sample(noise, condition, how)
 
     def view(self, kind: type[C]) -> C | None:
