@@ -21,19 +21,20 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
+TWICE = ["-n", "2"]
 TOOLS: dict[str, list[str]] = {
-    "inpaint": ["--rows", "ROWS", "--box", "14,0,28,28"],
-    "inpaint method=dps": ["--rows", "ROWS", "--box", "14,0,28,28"],
-    "upscale factor=4": ["--rows", "ROWS"],
-    "deblur": ["--rows", "ROWS"],
-    "colourise": ["--rows", "ROWS"],
-    "sdedit strength=0.6": ["--rows", "ROWS"],
-    "vary strength=0.5": ["--rows", "ROWS"],
+    "inpaint": ["--rows", "ROWS", "--box", "14,0,28,28", *TWICE],
+    "inpaint method=dps": ["--rows", "ROWS", "--box", "14,0,28,28", *TWICE],
+    "upscale factor=4": ["--rows", "ROWS", *TWICE],
+    "deblur": ["--rows", "ROWS", *TWICE],
+    "colourise": ["--rows", "ROWS", *TWICE],
+    "sdedit strength=0.6": ["--rows", "ROWS", *TWICE],
+    "vary strength=0.5": ["--rows", "ROWS", *TWICE],
     "invert": ["--rows", "ROWS"],
     "blend": ["--rows", "FIRST", "--to", "LAST"],
-    "control": ["--rows", "ROWS"],
-    "ctrl-x": ["--rows", "FIRST", "--to", "LAST"],
-    "guide guidance=3": [],
+    "control": ["--rows", "ROWS", *TWICE],
+    "ctrl-x": ["--rows", "FIRST", "--to", "LAST", *TWICE],
+    "guide guidance=3": TWICE,
 }
 
 
@@ -42,7 +43,7 @@ def used(run: Path, name: str, rows: str, file: Path) -> str | None:
     given = {"ROWS": rows, "FIRST": rows.split(",")[0], "LAST": rows.split(",")[-1]}
     tool, words = name.split()[0], [given.get(word, word) for word in TOOLS[name]]
     words += name.split()[1:]
-    command = [sys.executable, "-m", "reverie", "edit", str(run), tool, *words, "-n", "2", "-o", str(file)]
+    command = [sys.executable, "-m", "reverie", "edit", str(run), tool, *words, "-o", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1]
 
