@@ -35,7 +35,10 @@ ARCHITECTURES = {
     "no norm in G or D": (f"{DCGAN}, norm: none", f"{DCGAN}, norm: none"),
     "gated units everywhere": (f"{DCGAN}, activation: gated", f"{DCGAN}, activation: gated"),
     "tanh everywhere": (f"{DCGAN}, activation: tanh", f"{DCGAN}, activation: tanh"),
-    "residual, 101 layers": ("name: resnet, width: 12, blocks: 17", "name: resnet, width: 12, blocks: 17, stop: 4"),
+    "residual, 101 layers": (
+        "name: resnet, width: 16, blocks: [24, 22, 5], branch: 0.3",
+        "name: resnet, width: 16, blocks: [5, 22, 23], branch: 0.3, norm: layer, stop: 4",
+    ),
 }
 METHODS = {
     # (recipe, rate, the critic's norm where the architecture has batch norm)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import reverie
@@ -205,6 +206,23 @@ def test_a_first_attempt_that_failed_does_not_hold_the_folder(tmp_path: Path) ->
     with pytest.raises(ReverieError, match=r"not finite|nan"):
         small(tmp_path / "run", **{"model.discriminator_optimizer.lr": 1e30, "train.steps": 9})
     assert int(newest(small(tmp_path / "run"))["round"]) == 3
+
+
+def test_a_run_of_before_some_option_there_was_goes_on(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    older = yaml.safe_load(run.recipe_file.read_text())
+    for section, key in (
+        ("model", "input_noise"),
+        ("train", "log_every"),
+        ("train", "channels_last"),
+        ("data", "maps"),
+    ):
+        del older[section][key]
+    del older["model"]["generator"]["max_width"]
+    run.recipe_file.write_text(yaml.safe_dump(older))
+    with pytest.raises(RequestError, match=r"model.input_noise is 0.0 there, 0.1 here"):
+        small(tmp_path / "run", **{"model.input_noise": 0.1})
+    assert int(newest(small(tmp_path / "run", **{"train.steps": 4}))["round"]) == 4
 
 
 def test_a_lost_recipe_does_not_open_the_folder_to_others(tmp_path: Path) -> None:

@@ -94,3 +94,9 @@ def test_without_a_teacher_the_command_says_what_to_give(tmp_path: Path) -> None
     for name in TAUGHT:
         with pytest.raises(RequestError, match=f"{name} needs teacher=run:PATH"):
             reverie.train(name, "ring", out=tmp_path / name, quiet=True, changes=contract.SMALL)
+
+
+def test_a_teacher_that_nobody_asked_for_is_not_taken(teachers: dict[str, Run], tmp_path: Path) -> None:
+    changes = {**contract.SMALL, "teacher": f"run:{next(iter(teachers.values())).folder}"}
+    with pytest.raises(RequestError, match=r"ddpm takes no teacher: leave teacher=run:\S+ out"):
+        reverie.train("ddpm", "ring", out=tmp_path, quiet=True, changes=changes)

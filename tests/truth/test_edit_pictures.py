@@ -155,6 +155,13 @@ def test_inpainting_keeps_what_is_known(model: Known, method: str) -> None:
     assert not torch.equal(rows[:, 1, :, ~known], rows[:, 2, :, ~known]), "two results differ"
 
 
+def test_an_option_of_another_method_is_not_passed_over() -> None:
+    for given, of in ({"method": "moments", "jump": 3}, "repaint"), ({"noise": 0.1}, "moments"), ({"scale": 2}, "dps"):
+        with pytest.raises(RequestError, match=f"is of method={of}, and this is {given.get('method', 'repaint')}"):
+            inpaint.Settings.read(given, "")
+    assert upscale.Settings.read({"method": "dps", "scale": 2}, "").scale == 2
+
+
 def test_upscaling_has_the_exact_posterior(model: Known) -> None:
     x = pictures(model, 1).repeat(500, 1, 1, 1) / 4
     rows = upscale.draw(Task(model=model, x=x), upscale.Settings(factor=2, steps=40, eta=0)).x.view(500, 3, 16)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reverie.core.errors import RequestError
 from reverie.core.space import Space
 from reverie.nn.activation import activate
 from reverie.nn.discriminator import dcgan as dcgan_discriminator
@@ -111,6 +112,43 @@ def test_residual_blocks_written_out() -> None:
     up = nn.Upsample(scale_factor=2)
     h = F.conv2d(F.relu(F.conv2d(up(F.relu(x)), grow.conv_1.weight, padding=1)), grow.conv_2.weight, padding=1)
     assert torch.allclose(grow(x), up(F.conv2d(x, grow.skip.weight)) + h, atol=1e-5)
+
+
+def test_a_branch_weighs_what_is_added() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 6, 6)
+    for block in (GrowBlock(4, 4, None, False, 0.3), ShrinkBlock(4, 4, False, "none", branch=0.3)):
+        h = F.conv2d(F.relu(F.conv2d(F.relu(x), block.conv_1.weight, padding=1)), block.conv_2.weight, padding=1)
+        assert torch.allclose(block(x), x + 0.3 * h, atol=1e-6)
+
+
+def test_blocks_are_of_all_stages_alike_or_told_for_each() -> None:
+    even, told = (
+        resnet_generator.Network(resnet_generator.Config(width=4, blocks=b), DIGIT, 5) for b in (2, (3, 1, 2))
+    )
+    sides = [[None if block.size is None else block.size[0] for block in network.stages] for network in (even, told)]
+    assert sides == [[7, None, 14, None, 28, None], [7, None, None, 14, 28, None]]
+    critic = resnet_discriminator.Network(resnet_discriminator.Config(width=4, blocks=(1, 3)), DIGIT)
+    assert [block.shrink for block in critic.stages] == [True, True, False, False, False]
+    with pytest.raises(RequestError, match="blocks has 2 numbers: images of this size have 3 stages"):
+        resnet_generator.Network(resnet_generator.Config(width=4, blocks=(1, 2)), DIGIT, 5)
+
+
+def test_a_deep_mlp_begins_with_a_picture_for_every_z() -> None:
+    """He's weights keep E h^2 through ReLUs: the last layer's inputs of D values are about as far apart as z is."""
+    torch.manual_seed(0)
+    spread = {}
+    for start in ("he", "narrow"):
+        config = mlp_generator.Config(width=512, depth=6, slope=0, start=start)
+        network = mlp_generator.Network(config, DIGIT, 128)
+        h = torch.randn(500, 128)
+        for layer in network.layers[:-1]:
+            h = layer(h).relu()
+        spread[start] = float(h.square().mean())
+    assert 0.7 < spread["he"] < 1.4
+    assert spread["narrow"] < 0.02  # a sixth of the variance goes through each layer, and biases remain
+    points = mlp_generator.Network(mlp_generator.Config(), Space((2,)), 2)
+    assert points.layers[0].bias.ne(0).all(), "of points the kinks of ReLUs lie at many places"
 
 
 def test_seventeen_blocks_make_more_than_101_layers() -> None:

@@ -72,6 +72,7 @@ def test_what_is_written_is_read_back():
     [
         ("eular", "no solver 'eular'; did you mean 'euler'"),
         ({"name": "edm", "chrun": 4}, "unknown key 'solver.chrun'; did you mean 'churn'"),
+        ({"name": "ddim", "eta": True}, "solver.eta: write a number, not true"),
         ({"name": "euler", "eta": 1}, "unknown key 'solver.eta'; there are none"),
         ({"name": "ddim", "eta": 2}, "solver.eta = 2: Input should be less than or equal to 1"),
         ({"name": "unipc", "order": "two"}, "solver.order = 'two'"),

@@ -83,6 +83,8 @@ class Model(nn.Module, ABC):
 
     networks: ClassVar[Mapping[str, tuple[str, Choice]]] = {}
     """Which fields of the configuration choose a network: the role, and the model's own choice."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Which parts it can hold, of ``recipe.PARTS``; ``start`` is not asked of the model."""
     maps_optional: ClassVar[bool] = False
     """Whether it draws without the maps of its space, too."""
 

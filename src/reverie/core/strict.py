@@ -58,6 +58,8 @@ def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     # Branches of a union show up in the path as "constrained-int" or "literal['auto']": no key of a recipe has those.
     keys = [str(part) for part in first["loc"] if re.fullmatch(r"[A-Za-z0-9_]+", str(part))]
     path, said = ".".join([where, *keys]).strip("."), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "tuple_type":
+        said = f"write a list, as in [{first.get('input')}]"
     if first["type"] == "extra_forbidden":
         record: Any = cls
         for part in first["loc"][:-1]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from reverie.core.errors import RequestError
@@ -27,11 +28,21 @@ class Restoring(Settings):
         eta: the share of fresh noise in each step.
     """
 
+    only: ClassVar[Mapping[str, str]] = {"noise": "moments", "iterations": "moments", "scale": "dps"}
+    """Options that one method alone looks at."""
+
     method: Literal["moments", "dps"] = "moments"
     noise: float = Field(0.005, ge=0)
     iterations: int = Field(3, ge=1)
     scale: float = Field(1.0, ge=0)
     eta: float = Field(1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _of_the_method(self) -> Self:
+        for key in sorted(self.model_fields_set & self.only.keys()):
+            if self.only[key] != self.method:
+                raise ValueError(f"{key} is of method={self.only[key]}, and this is {self.method}: leave it out")
+        return self
 
 
 def restored(task: Task, operator: Operator, y: Tensor, settings: Restoring) -> Tensor:

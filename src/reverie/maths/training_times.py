@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from reverie.core.capabilities import Path
@@ -28,6 +28,11 @@ class Times(Strict):
     name: Literal["uniform", "logit-normal", "log-normal"] = "uniform"
     location: float = 0.0
     scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
 
     def at(self, ids: Tensor, path: Path, steps: int | None) -> Tensor:
         """The time of each place in the stream of images, ``[B]``.

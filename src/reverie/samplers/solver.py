@@ -113,6 +113,9 @@ def find_solver(choice: str | Mapping[str, Any] | Solver) -> Solver:
     for key in options:
         if key not in has:
             raise RequestError(f"unknown key 'solver.{key}'{nearest(str(key), has)}")
+    for key, value in options.items():
+        if isinstance(value, bool):  # no solver has a switch, and pydantic takes true for 1
+            raise RequestError(f"solver.{key}: write a number, not {str(value).lower()}")
     try:
         return known[name](**options)
     except ValidationError as error:

@@ -128,8 +128,10 @@ def copy_parts(recipe: Recipe, run: Run) -> Recipe:
     """Copies the runs that a recipe names into its own run, and records their hashes.
 
     Raises:
-        RequestError: a needed part is not named, a value is not ``run:PATH``, or there is no such run.
+        RequestError: a needed part is not named, the model takes none of a kind that is, a value is not ``run:PATH``,
+            or there is no such run.
     """
+    takes = ("start", *model_source(recipe.model["name"]).model.takes)
     for need in recipe.needs:
         if getattr(recipe, need) is None:
             raise RequestError(f"{recipe.name} needs {need}=run:PATH, a trained run")
@@ -138,6 +140,8 @@ def copy_parts(recipe: Recipe, run: Run) -> Recipe:
         value = getattr(recipe, name)
         if value is None:
             continue
+        if name not in takes:
+            raise RequestError(f"{recipe.name} takes no {name}: leave {name}={value} out")
         if not value.startswith("run:"):
             raise RequestError(f"{name}={value}: write {name}=run:PATH, the folder of a trained run")
         source = Run.open(value.removeprefix("run:"))

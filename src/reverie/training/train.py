@@ -13,6 +13,7 @@ from reverie.core.errors import RequestError
 from reverie.core.player import Progress
 from reverie.core.recipe import PARTS, Recipe, parse_change, read_recipe, save_recipe
 from reverie.core.run import Run
+from reverie.core.space import Space
 from reverie.core.terminal import reading_bar
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
@@ -74,7 +75,7 @@ def train(
     with run.lock() if ranks.first else nullcontext():
         if ranks.first:
             run.clear_temporary()
-            _settle(run, resolved)
+            _settle(run, resolved, dataset.space)
         ranks.barrier()
         Sitting(run, config, dataset, place, ranks, quiet).go(stop)
     return run
@@ -123,7 +124,7 @@ def _ask(
     return read_recipe(recipe, pairs)
 
 
-def _settle(run: Run, resolved: Recipe) -> None:
+def _settle(run: Run, resolved: Recipe, space: Space) -> None:
     """Writes a fresh run's recipe, or holds the one that is there against the one asked for.
 
     Raises:
@@ -133,7 +134,7 @@ def _settle(run: Run, resolved: Recipe) -> None:
         save_recipe(copy_parts(resolved, run), run.recipe_file)
         return
     there = run.recipe if run.recipe_file.is_file() else read_model_header(run.model_file)[0]
-    old, new = _identity(there), _identity(resolved)
+    old, new = _identity(_up_to_date(there, space)), _identity(resolved)
     for key in sorted(old.keys() | new.keys(), key=lambda key: (key != "model.name", key)):
         if old.get(key) != new.get(key):
             if key == "data_hash":
@@ -150,11 +151,21 @@ def _settle(run: Run, resolved: Recipe) -> None:
     save_recipe(there.model_copy(update={"train": watching}), run.recipe_file)
 
 
+def _up_to_date(recipe: Recipe, space: Space) -> Recipe:
+    """A run's recipe with the defaults of options that were not there when it began; as it is where it does not fit."""
+    try:
+        resolved, _ = resolve(recipe, space)
+        train = TrainConfig.read(recipe.train, "train").model_dump(mode="json")
+        data = DataConfig.read(recipe.data, "data").model_dump(mode="json")
+    except RequestError:
+        return recipe
+    return resolved.model_copy(update={"train": train, "data": data})
+
+
 def _identity(recipe: Recipe) -> dict[str, Any]:
     """A recipe's leaves by path, without what only changes how long and how it is watched."""
-    body = recipe.model_dump(mode="json", include={"model", "train", "data_hash", *PARTS})
-    data = DataConfig.read(recipe.data, "data").model_dump(mode="json")  # a run of before a setting has its default
-    body["data"] = {k: v for k, v in data.items() if k != "source"}  # moved data are the same data
+    body = recipe.model_dump(mode="json", include={"model", "train", "data", "data_hash", *PARTS})
+    del body["data"]["source"]  # moved data are the same data
     leaves: dict[str, Any] = {}
 
     def walk(value: Any, path: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,6 +26,8 @@ class Settings(Restoring):
         jump: of repaint, how many steps are gone through again.
         resamplings: of repaint, how often; 1 only replaces.
     """
+
+    only: ClassVar[Mapping[str, str]] = {**Restoring.only, "jump": "repaint", "resamplings": "repaint"}
 
     method: Literal["repaint", "moments", "dps"] = "repaint"  # type: ignore[assignment]
     jump: int = Field(5, ge=1)

@@ -123,6 +123,7 @@ class Consistency(core.Model):
     """
 
     config: Config
+    takes: ClassVar[tuple[str, ...]] = ("teacher",)
     networks: ClassVar[dict[str, tuple[str, Choice]]] = {"network": ("denoiser", auto("unet"))}
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:

@@ -60,6 +60,7 @@ class ControlNet(core.Model):
     """
 
     config: Config
+    takes: ClassVar[tuple[str, ...]] = ("base",)
     maps_optional: ClassVar[bool] = True
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:

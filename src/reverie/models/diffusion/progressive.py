@@ -22,6 +22,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -110,6 +111,7 @@ class Progressive(core.Model):
     """
 
     config: Config
+    takes: ClassVar[tuple[str, ...]] = ("teacher",)
     taught: Tensor
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:

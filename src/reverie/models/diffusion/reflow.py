@@ -26,7 +26,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -112,6 +112,7 @@ class Reflow(core.Model):
     """
 
     config: Config
+    takes: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def __init__(self, config: Config, space: Space, parts: Mapping[str, core.Part]) -> None:
         super().__init__(config, space, parts)

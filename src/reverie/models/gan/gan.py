@@ -72,8 +72,8 @@ class Config(tricks.GameConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if self.unroll and (self.penalties or self.clip is not None):
-            raise ValueError("unroll looks ahead by the game alone, so leave penalties and clip out")
+        if self.unroll and (self.penalties or self.clip is not None or self.history):
+            raise ValueError("unroll looks ahead by the game alone, so leave penalties, clip and history out")
         if self.unroll and "adversarial" not in self.generator_terms:
             raise ValueError("unroll is of the term adversarial: without it G answers to features of D as it is")
         return self

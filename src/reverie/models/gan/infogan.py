@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ class Config(tricks.GameConfig):
 
     Arguments:
         latent: the length of z, standard normal: what the codes do not tell.
-        categories: the values of each categorical code.
+        categories: the values of each categorical code, two or more.
         continuous: how many continuous codes there are.
         information: lambda, of categorical codes.
         continuous_information: lambda of continuous codes; smaller, so that it is on the scale of the game (Section 6).
@@ -59,7 +59,7 @@ class Config(tricks.GameConfig):
     """
 
     latent: int = Field(62, ge=1)
-    categories: tuple[int, ...] = (10,)
+    categories: tuple[Annotated[int, Field(ge=2)], ...] = (10,)
     continuous: int = Field(2, ge=0)
     information: float = Field(1.0, ge=0.0)
     continuous_information: float = Field(0.1, ge=0.0)

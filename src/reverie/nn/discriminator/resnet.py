@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.discrimination import Discriminator
-from reverie.nn.gan_residual import ShrinkBlock
+from reverie.nn.gan_residual import Blocks, ShrinkBlock, each_stage
 from reverie.nn.label import LabelPlanes
 from reverie.nn.projection import ProjectedLogit
 from reverie.nn.residual import halvings
@@ -30,8 +30,9 @@ class Config(Strict):
 
     Arguments:
         width: channels of every stage.
-        blocks: residual blocks of each stage, of which the first halves the sides; 17 make more than 101 layers of a
-            28x28 image.
+        blocks: residual blocks of each stage, of which the first halves the sides: one number for all, or one each,
+            fine to coarse. 17 make more than 101 layers of a 28x28 image.
+        branch: the weight of what a block adds to its skip; the authors of WGAN-GP have 0.3 in their 101 layers.
         stop: the side, or the next below, of the coarsest stage; one block more follows there.
         norm: ``layer`` or ``none``.
         spectral: spectral norm, which holds each layer's greatest singular value at one.
@@ -40,7 +41,8 @@ class Config(Strict):
     """
 
     width: int = Field(64, ge=1)
-    blocks: int = Field(1, ge=1)
+    blocks: Blocks = 1
+    branch: float = Field(1.0, gt=0.0)
     stop: int = Field(7, ge=1)
     norm: Literal["layer", "none"] = "none"
     spectral: bool = False
@@ -62,11 +64,12 @@ class Network(Discriminator):
         self.planes = LabelPlanes(joined) if joined else None
         channels, height, width = space.shape
         stages = len(halvings(height, width, config.stop)) - 1
-        shrinks = [block == 0 for _ in range(stages) for block in range(config.blocks)] + [False]
+        shrinks = [block == 0 for blocks in each_stage(config.blocks, stages) for block in range(blocks)] + [False]
+        inputs = [channels + joined] + [config.width] * (len(shrinks) - 1)
         self.stages = nn.Sequential(
             *(
-                ShrinkBlock(config.width if i else channels + joined, config.width, shrink, config.norm, first=i == 0)
-                for i, shrink in enumerate(shrinks)
+                ShrinkBlock(before, config.width, shrink, config.norm, i == 0, config.branch)
+                for i, (before, shrink) in enumerate(zip(inputs, shrinks, strict=True))
             )
         )
         self.feature_count = config.width

@@ -24,6 +24,9 @@ class Config(Strict):
         depth: hidden layers.
         slope: of the leaky ReLU below 0; 0 makes it a ReLU.
         norm: before each of them: ``batch`` or ``none``.
+        start: how weights are drawn. ``he`` keeps the variance of z through all layers (He et al., 2015), without which
+            a deep generator begins with one picture for every z; ``narrow`` has a sixth of it and draws biases, too, so
+            that ReLUs bend a z of few values at many places. ``auto`` is he for images, narrow for points.
         label: the length of a label's vector, which is concatenated to z.
     """
 
@@ -31,6 +34,7 @@ class Config(Strict):
     depth: int = Field(3, ge=1)
     slope: float = Field(0.2, ge=0.0, lt=1.0)
     norm: Literal["batch", "none"] = "none"
+    start: Literal["auto", "he", "narrow"] = "auto"
     label: int = Field(32, ge=1)
 
 
@@ -48,7 +52,12 @@ class Network(nn.Module):
         self.space, self.slope = space, config.slope
         self.label = LabelVector(space.classes, config.label)
         widths = [latent + self.label.width, *[config.width] * config.depth, space.size]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
+        if config.start == "he" or (config.start == "auto" and space.is_image):
+            for layer in layers:
+                nn.init.kaiming_normal_(layer.weight, config.slope)
+                nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
         normed = config.norm == "batch"
         self.norms = nn.ModuleList(nn.BatchNorm1d(w) if normed else nn.Identity() for w in widths[1:-1])
 

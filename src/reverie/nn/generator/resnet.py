@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from reverie.core.batch import Condition
 from reverie.core.space import Space
 from reverie.core.strict import Strict
-from reverie.nn.gan_residual import GrowBlock
+from reverie.nn.gan_residual import Blocks, GrowBlock, each_stage
 from reverie.nn.label import LabelVector
 from reverie.nn.residual import halvings
 
@@ -26,15 +26,17 @@ class Config(Strict):
 
     Arguments:
         width: channels of every stage.
-        blocks: residual blocks of each stage, of which the first doubles the sides; 17 make more than 101 layers
-            of a 28x28 image.
+        blocks: residual blocks of each stage, of which the first doubles the sides: one number for all, or one each,
+            coarse to fine. 17 make more than 101 layers of a 28x28 image.
+        branch: the weight of what a block adds to its skip; the authors of WGAN-GP have 0.3 in their 101 layers.
         stop: the side, or the next below, of the coarsest stage.
         norm: batch norm, or none.
         label: the length of a label's vector, which is concatenated to z.
     """
 
     width: int = Field(64, ge=1)
-    blocks: int = Field(1, ge=1)
+    blocks: Blocks = 1
+    branch: float = Field(1.0, gt=0.0)
     stop: int = Field(4, ge=1)
     norm: bool = True
     label: int = Field(32, ge=1)
@@ -59,9 +61,9 @@ class Network(nn.Module):
         nn.init.xavier_uniform_(self.start.weight)
         self.stages = nn.Sequential(
             *(
-                GrowBlock(config.width, config.width, size if block == 0 else None, config.norm)
-                for size in sizes[1:]
-                for block in range(config.blocks)
+                GrowBlock(config.width, config.width, size if block == 0 else None, config.norm, config.branch)
+                for size, blocks in zip(sizes[1:], each_stage(config.blocks, len(sizes) - 1), strict=True)
+                for block in range(blocks)
             )
         )
         self.norm = nn.BatchNorm2d(config.width) if config.norm else nn.Identity()
