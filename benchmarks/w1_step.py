@@ -1,10 +1,10 @@
-"""W1: a U-Net's training step at 32×32×3, batch 32: forward, squared error, backward, AdamW, EMA.
+"""W1: the training step of a U-Net or a transformer at 32×32×3, batch 32: forward, squared error, backward, AdamW, EMA.
 
 Each peer in its float32 default, in a process of its own, in turns with ours with its widths, depth and attention in
 the default that ``--device cpu`` picks (bfloat16 where the processor has it, channels_last), and with our own default
 network. FLOPs are counted by torch. The smallest of the times counts: noise only adds.
 
-    python benchmarks/w1_unet_step.py [--peers FOLDER] [--repeats 5] [--threads 2]
+    python benchmarks/w1_step.py [unet | transformer] [--peers FOLDER] [--repeats 5] [--threads 2]
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import transformer_peers
+import unet_peers
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from unet_peers import OURS, PEERS, SPACE, Apart, machine, parameters
+from unet_peers import SPACE, Apart, machine, parameters
 
 from reverie.core.allocator import keep_freed_memory
 from reverie.core.device import Precision, autocast
-from reverie.nn.denoiser.unet import Config, Network
+from reverie.nn.denoiser import dit, unet
 
-RESULTS = Path(__file__).parent / "results" / "w1_unet_step.json"
+FAMILIES = {"unet": (unet_peers, unet), "transformer": (transformer_peers, dit)}
+RESULTS = Path(__file__).parent / "results"
 BATCH = 32
 CPU = torch.device("cpu")
 
@@ -36,11 +39,11 @@ def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return x, torch.rand(BATCH, generator=generator), torch.randn(BATCH, 3, 32, 32, generator=generator)
 
 
-def peer_step(name: str) -> tuple[dict[str, float], Callable[[], float]]:
+def peer_step(family: str, name: str) -> tuple[dict[str, float], Callable[[], float]]:
     """A peer's step in float32: torch's default AdamW, and ema_pytorch, which two of them use; and what it costs."""
     from ema_pytorch import EMA
 
-    net, call, _ = PEERS[name]()
+    net, call, _ = FAMILIES[family][0].PEERS[name]()
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-4)
     ema = EMA(net, beta=0.999, update_every=1, update_after_step=0)
     x, t, target = batch()
@@ -93,12 +96,12 @@ def row(name: str, size: float, work: float, times: list[float]) -> dict[str, ob
     return {"name": name, "parameters_M": size, "GFLOP": work, "seconds": times, "GFLOP_per_s": work / min(times)}
 
 
-def curves(steps: int) -> dict[str, list[float]]:
+def curves(network: Callable[[], nn.Module], steps: int) -> dict[str, list[float]]:
     """Losses of our default network in float32 and bfloat16 from the same start on the same batches: a toy flow."""
     losses: dict[str, list[float]] = {}
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
-        net = Network(Config(), SPACE)
+        net = network()
         seeds = iter(range(steps))
 
         def data(seeds: object = seeds) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,6 +119,7 @@ def curves(steps: int) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("family", nargs="?", default="unet", choices=FAMILIES)
     parser.add_argument("--peers", help="a folder of packages: pip install --target FOLDER …")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -126,12 +130,13 @@ def main() -> None:
     results: list[dict[str, object]] = []
     summary: dict[str, float] = {}
     torch.manual_seed(0)
-    default = Network(Config(), SPACE)
+    peers, own_file = FAMILIES[given.family]
+    default = own_file.Network(own_file.Config(), SPACE)
     default_step = our_step(default)
-    for name in PEERS:
-        peer = Apart(peer_step, (name,), given.peers, given.threads)
+    for name in peers.PEERS:
+        peer = Apart(peer_step, (given.family, name), given.peers, given.threads)
         torch.manual_seed(0)
-        net = Network(OURS[name], SPACE)
+        net = own_file.Network(peers.OURS[name], SPACE)
         step = our_step(net)
         work = [peer.about["GFLOP"], gflop(step), gflop(default_step)]
         # In turns, so that a busy moment hits them alike.
@@ -143,12 +148,12 @@ def main() -> None:
         ratio, rate = min(theirs) / min(same), work[2] / min(own) * min(theirs) / work[0]
         summary |= {f"times as fast as {name}": ratio, f"default network's FLOP/s over {name}'s": rate}
         print(f"  {ratio:.2f} times as fast; default network at {rate:.2f} times its FLOP/s", flush=True)
-    losses = curves(given.curve)
+    losses = curves(lambda: own_file.Network(own_file.Config(), SPACE), given.curve)
     tail = {k: sum(v[-20:]) / 20 for k, v in losses.items()}
     print(f"mean loss of the last 20 of {given.curve} steps: {tail}")
-    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     record = {**machine(), "rows": results, "summary": summary, "losses": losses}
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    (RESULTS / f"w1_{given.family}_step.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
