@@ -37,7 +37,7 @@ ARCHITECTURES = {
     "tanh everywhere": (f"{DCGAN}, activation: tanh", f"{DCGAN}, activation: tanh"),
     "residual, 101 layers": (
         "name: resnet, width: 16, blocks: [24, 22, 5], branch: 0.3",
-        "name: resnet, width: 16, blocks: [5, 22, 23], branch: 0.3, norm: layer, stop: 4",
+        "name: resnet, width: 16, blocks: [5, 22, 23], branch: 0.3, stop: 4",
     ),
 }
 METHODS = {
