@@ -26,6 +26,7 @@ from reverie.edit.latents import Pick, decoded, drawn, picked, read_picks
 from reverie.edit.model_tools import SHEETS
 from reverie.edit.scatter import MARGIN, SIDE, places, reach, scatter
 from reverie.edit.walk import save_animation, walk, way
+from reverie.training.build import create
 
 
 class Linear(Model):
@@ -79,6 +80,18 @@ def test_arithmetic_is_of_means() -> None:
         side([0.0, 0.0, 5.0], label=3),
     )
     assert found.tolist() == [[2, 1, 0, 1], [1, 1, 1, 2], [0, 0, 5, 3], [1, 0, 4, 3]]
+
+
+def test_noise_keeps_unit_variance_in_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of 100 rows of noise has a hundredth of its variance: a denoiser was never shown anything like it."""
+    model = create("flow-matching", Space((1, 8, 8)), changes={"model.network.width": 8})
+    seen: list[Tensor] = []
+    monkeypatch.setattr(model, "decode", lambda z: seen.append(z[0]) or z[0])
+    a, b, c = (torch.randn(100, 1, 8, 8, generator=torch.Generator().manual_seed(k)) for k in range(3))
+    arithmetic(model, (a,), (b,), (c,))
+    assert torch.allclose(seen[0].square().mean((1, 2, 3)), torch.ones(4))
+    direction = a.mean(0) - b.mean(0) + c.mean(0)
+    assert torch.allclose(seen[0][3], direction / direction.square().mean().sqrt(), atol=1e-6)
 
 
 def test_latents_are_named_by_number() -> None:
