@@ -14,6 +14,7 @@ from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.player import Progress, Turn
 from reverie.core.space import Space
+from reverie.data import DataConfig, open_data
 from reverie.maths.degradations import Colourisation, Inpainting, SuperResolution
 
 SPACE = Space((3, 16, 16), depth=256)
@@ -92,6 +93,12 @@ def test_one_step_from_noise_is_the_mean_given_what_is_seen():
     seen = restores.observe(images(), noise(4))
     x = restores.sample(noise(4, "s"), Condition(image=seen))
     torch.testing.assert_close(x, seen, rtol=0, atol=1e-6)
+
+
+def test_what_is_restored_are_rows_of_the_models_shape():
+    restores = model("sr3")
+    with pytest.raises(RequestError, match=r"draws from rows of \S+; those of ring are 2$"):
+        open_data(DataConfig(source="ring")).asks(restores.space, restores)
 
 
 class Blind(torch.nn.Module):

@@ -145,7 +145,7 @@ def test_bad_requests_are_told_in_a_sentence(folder: Path, tmp_path: Path) -> No
         reverie.create("cgan-tags", Space((1, 8, 8)))
     data = opened(folder)
     model = reverie.create("cgan-tags", data.space)
-    with pytest.raises(RequestError, match="draws from pictures of 1x8x8; those of digits are 1x28x28"):
+    with pytest.raises(RequestError, match="draws from rows of 1x8x8; those of digits are 1x28x28"):
         open_data(DataConfig(source="digits")).asks(model.space)
     with pytest.raises(RequestError, match="pictures given are 1x9x9; this model draws from 1x8x8"):
         sample(model, 2, condition=Condition(image=torch.zeros(2, 1, 9, 9)))

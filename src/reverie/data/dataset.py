@@ -219,13 +219,13 @@ class Dataset:
         """
         if not space.drawn_from:
             return None
-        pictures = self.space.picture or self.space.shape
-        maps = self.space.maps if observes is None else space.maps
-        if space.picture and pictures != space.picture:
-            wanted, have = ("x".join(map(str, shape)) for shape in (space.picture, pictures))
-            raise RequestError(f"the model draws from pictures of {wanted}; those of {self.config.source} are {have}")
-        if not space.picture and (maps != space.maps or self.space.shape[1:] != space.shape[1:]):
-            have = f"maps of {maps} channels" if maps else "no maps"
+        if space.picture or observes is not None:
+            wanted, rows_are = space.picture or space.shape, self.space.picture or self.space.shape
+            if rows_are != wanted:
+                said, have = ("x".join(map(str, shape)) for shape in (wanted, rows_are))
+                raise RequestError(f"the model draws from rows of {said}; those of {self.config.source} are {have}")
+        elif self.space.maps != space.maps or self.space.shape[1:] != space.shape[1:]:
+            have = f"maps of {self.space.maps} channels" if self.space.maps else "no maps"
             raise RequestError(
                 f"the model draws from maps of {space.maps} channels at {space.shape[1]}x{space.shape[2]}; "
                 f"{self.config.source} has {have} at {self.space.shape[1]}x{self.space.shape[2]} (data.maps)"
