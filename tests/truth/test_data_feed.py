@@ -101,6 +101,7 @@ def test_the_hash_follows_content(folder: Path, tmp_path: Path):
     assert opened(folder, flip=True).hash == base.hash  # an augmentation changes no row
     for change in ({"size": 8}, {"condition": "none"}, {"held_out": 0.5}, {"channels": 1}, {"crop": "random"}):
         assert opened(folder, **change).hash != base.hash
+        assert (opened(folder, **change).rows_hash == base.rows_hash) == ("condition" in change), "of rows, not labels"
     copy = tmp_path / "copy"
     for file in folder.rglob("*.png"):
         (copy / file.parent.name).mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def subject(train: Tensor, held: Tensor, samples: Tensor, count: int | None = No
     dataset: Any = SimpleNamespace(
         train=train,
         held_out=held,
-        hash="0" * 64,
+        rows_hash="0" * 64,
         config=SimpleNamespace(held_out=0.1),
         space=Points.space,
         asks=lambda *of: None,
@@ -109,6 +109,6 @@ def test_moments_are_kept_by_content_and_made_again_where_damaged(tmp_path: Any)
     assert module.training_moments(one.dataset, one.features, tmp_path).mean == first.mean == 4.5
     file.write_bytes(b"x")
     assert module.training_moments(one.dataset, one.features, tmp_path).mean == 0.0
-    one.dataset.hash = "1" * 64
+    one.dataset.rows_hash = "1" * 64
     one.dataset.train = torch.ones(10, 1)
     assert module.training_moments(one.dataset, one.features, tmp_path).mean == 1.0

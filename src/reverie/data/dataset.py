@@ -143,7 +143,8 @@ class Dataset:
     Arguments:
         space: what one row is.
         config: the configuration with nothing left ``auto``.
-        hash: of content and everything that was done to it; equal hashes mean equal rows.
+        hash: of content and everything that was done to it; equal hashes mean equal rows, conditioned alike.
+        rows_hash: of the rows alone: what figures of samples are held against, whatever a model is conditioned on.
         classes: names of the labels. They stand here, and in ``Rows.labels``, even when training is unconditional
             (``space.classes`` is then 0): evaluation counts with them.
         notes: what was decided and what was left out, one line each.
@@ -155,6 +156,7 @@ class Dataset:
     space: Space
     config: DataConfig
     hash: str
+    rows_hash: str
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     train: Rows
@@ -278,6 +280,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     )
     key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.condition}/{resolved.held_out}"
     key += f"/{resolved.maps}" if space.maps else "" if tags is None else f"/{resolved.tags}"
+    rows_key = f"{pool.key}/{facts.main}/{resolved.size}/{resolved.held_out}" if tags is None else key
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
     label_note += "" if tags is None else f", tags: {_listed(resolved.tags)}"
     map_note = (f"maps: {resolved.maps}, {space.maps} channel{'s' * (space.maps > 1)}",) * bool(space.maps)
@@ -287,6 +290,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
         space=space,
         config=resolved,
         hash=digest(key.encode()).hex(),
+        rows_hash=digest(rows_key.encode()).hex(),
         classes=facts.classes,
         notes=(*notes, *pool.notes, *about, rows_note, *_few_note(train), *_skipped_note(pool)),
         train=train,

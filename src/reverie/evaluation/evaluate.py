@@ -155,7 +155,7 @@ def _report(subject: Subject, answers: list[Answer], failed: dict[str, str]) -> 
         "space": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(subject.model.space).items()},
         "data": {
             "source": dataset.config.source,
-            "hash": dataset.hash,
+            "hash": dataset.rows_hash,
             "train": len(dataset.train),
             "held_out": len(dataset.held_out),
             "classes": list(dataset.classes[:1000]),

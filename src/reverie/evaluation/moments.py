@@ -76,7 +76,7 @@ def training_moments(dataset: Dataset, features: Features, cache: str | Path | N
         features: of the rows.
         cache: where they are kept; see ``reverie.data.cache``.
     """
-    key = digest(json.dumps([VERSION, dataset.hash, len(dataset.train), features.key]).encode()).hex()
+    key = digest(json.dumps([VERSION, dataset.rows_hash, len(dataset.train), features.key]).encode()).hex()
     folder = cache_folder(None if cache is None else Path(cache)) / "moments" / key
     moments = Moments(features.size)
     try:

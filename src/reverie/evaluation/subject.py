@@ -168,7 +168,7 @@ class Subject:
             rows: how many samples.
             against: what they are held against, with counts, as in ``10,000 training rows``.
         """
-        data = f"data {self.dataset.hash[:12]} (held out: {self.dataset.config.held_out:g})"
+        data = f"data {self.dataset.rows_hash[:12]} (held out: {self.dataset.config.held_out:g})"
         return f"{metric} | {self.features.key} | {rows:,} samples, {against} | {data} | reverie {reverie.__version__}"
 
     def _features_of(self, rows: object, index: np.ndarray) -> Tensor:
