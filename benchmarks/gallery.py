@@ -41,8 +41,8 @@ def trained(entry: catalog.Entry, data: str, time: str) -> Run:
     teacher = RUNS / f"{data}-flow-matching"
     if entry.needs and not teacher.is_dir():
         reverie.train("flow-matching", data, out=teacher, time=time, quiet=True)
-    parts = [f"{part}=run:{teacher}" for part in entry.needs]
-    return reverie.train(entry.name, data, out=RUNS / f"{data}-{entry.name}", time=time, changes=parts, quiet=True)
+    changes = [*(f"{part}=run:{teacher}" for part in entry.needs), "train.grids=1"]
+    return reverie.train(entry.name, data, out=RUNS / f"{data}-{entry.name}", time=time, changes=changes, quiet=True)
 
 
 def row(run: Run, model: Model) -> np.ndarray:
