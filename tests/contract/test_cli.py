@@ -42,7 +42,7 @@ def reverie(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["train", "dcgan", "model.generator=unet"], "no generator network 'unet'"),
         (["train", "dcgan", "model.objective=hinges"], "did you mean 'hinge'?"),
         (["train", "vae", "model.sampling.temperature=.inf"], "should be a finite number"),
-        (["train", "dcgan", "teacher=run:nowhere"], "no run at nowhere"),
+        (["train", "dcgan", "start=run:nowhere"], "no run at nowhere"),
         (["train", "dcgan", "model.latent=0"], "model.latent = 0"),
         (["train", "dcgan", "train.batch=1"], "batch norm compares the rows of a step"),
         (["train", "missing.yaml"], "cannot read missing.yaml"),

@@ -206,3 +206,17 @@ def test_line_art_is_that_of_the_same_emoji(style: str):
     if style == "openmoji":
         x, condition = dataset.train.take(np.arange(200))
         assert x.mean(1)[condition.image[:, 0] > 0.8].mean() < -0.5, "lines are dark in the picture too"
+
+
+def test_guidance_without_labels_is_not_passed_over():
+    model = reverie.create("flow-matching", Space((2,)))
+    how = model.config.sampling.model_copy(update={"guidance": 7.0, "steps": 1})
+    with pytest.raises(RequestError, match="guidance = 7 leads towards a label, and this model has none"):
+        sample(model, 2, how=how)
+    assert sample(model, 2, how=how.model_copy(update={"guidance": 1.0})).x.shape == (2, 2)
+
+
+def test_settings_of_images_are_told_where_rows_are_points():
+    notes = open_data(DataConfig(source="ring", flip=True, size=16)).notes
+    assert "these rows are points: size, flip are of images, and not looked at" in notes
+    assert not any("of images" in note for note in open_data(DataConfig(source="ring")).notes)

@@ -442,6 +442,7 @@ def test_the_bounds_loss_is_the_bound():
         ({"path": "learned"}, "path=learned is trained by weighting=bound"),
         ({"path": "edm", "learned_variance": True}, "learned_variance needs a path of T steps"),
         ({"path": "ddpm"}, "no path 'ddpm'"),
+        ({"path": {"largest": 20}}, "name the path beside its options"),
     ],
 )
 def test_choices_that_do_not_go_together_are_named(changes, message):

@@ -222,13 +222,36 @@ def test_small_pictures_and_masks_from_files(tmp_path: Path) -> None:
     assert torch.equal(reading.read_mask(tmp_path / "mask.png", Space((1, 8, 8))), ~torch.eye(8, dtype=torch.bool))
 
 
+def test_pictures_of_ones_own_are_read_as_those_of_training(tmp_path: Path) -> None:
+    """Of 16 bits the greatest value is white, transparency of a mask is black, and EXIF's turns are made."""
+    space = Space((1, 4, 4))
+    ramp = np.linspace(0, 65535, 16).reshape(4, 4).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    (x,), _ = reading.read_pictures([tmp_path / "deep.png"], space)
+    assert torch.allclose(x.flatten(), torch.linspace(-1, 1, 16), atol=0.01)
+    assert torch.equal(reading.read_mask(tmp_path / "deep.png", space).flatten(), torch.arange(16) < 8)
+    mask = np.full((4, 4, 4), 255, dtype=np.uint8)
+    mask[2:, :, 3] = 0
+    Image.fromarray(mask, "RGBA").save(tmp_path / "mask.png")
+    assert reading.read_mask(tmp_path / "mask.png", space).any(1).tolist() == [False, False, True, True]
+    lying = Image.fromarray(np.repeat([[0, 0, 255, 255]], 4, axis=0).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    lying.save(tmp_path / "lying.png", exif=exif)
+    (x,), _ = reading.read_pictures([tmp_path / "lying.png"], space)
+    assert (x[0] > 0).all(1).tolist() == [False, False, True, True]
+
+
 @pytest.mark.parametrize("run", ["rectified-flow"], indirect=True)
 def test_what_is_asked_wrongly_is_told(run: Path, tmp_path: Path) -> None:
     small, whole = tmp_path / "small.png", tmp_path / "whole.png"
     Image.new("L", (14, 14)).save(small)
     Image.new("L", (28, 28)).save(whole)
     crooked = tmp_path / "crooked.py"
-    crooked.write_text("def squared(x):\n    return x * x\n")
+    crooked.write_text(
+        "def squared(x):\n    return x * x\ndef number(x):\n    return 3\ndef failing(x):\n    return {}['x']\n"
+    )
+    Image.new("L", (7, 7)).save(tmp_path / "tiny.png")
     (tmp_path / "text.png").write_text("no picture")
     for message, tool, asked in [
         ("14x14; a mask has the size", "inpaint", Asked(mask=small)),
@@ -237,6 +260,13 @@ def test_what_is_asked_wrongly_is_told(run: Path, tmp_path: Path) -> None:
         ("needs --mask", "inpaint", Asked()),
         ("not both", "inpaint", Asked(mask=whole, box="0,0,2,2")),
         ("not linear", "restore", Asked(operator=f"{crooked}:squared")),
+        ("the operator returns int, not a tensor", "restore", Asked(operator=f"{crooked}:number")),
+        ("the operator fails: KeyError: 'x'", "restore", Asked(operator=f"{crooked}:failing")),
+        (
+            "2 times 7x7 is not the model's 28x28; take factor=4",
+            "upscale",
+            Asked(images=(tmp_path / "tiny.png",), settings=("factor=2",)),
+        ),
         ("write FILE.py:NAME", "restore", Asked(operator="nothing.py:x")),
         ("divides 28", "upscale", Asked(settings=("factor=5",))),
         ("steps = 0: .*greater than or equal to 1", "vary", Asked(settings=("steps=0",))),

@@ -1,5 +1,7 @@
 """Parts of GANs' networks against values worked out by hand or written out another way."""
 
+from types import ModuleType
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -204,3 +206,10 @@ def test_batch_norm_in_a_generator_of_layers_by_hand() -> None:
     h = generator.layers[0](z)
     h = (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt()
     assert torch.allclose(generator(z), generator.layers[1](h.relu()), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", [dcgan_generator, resnet_generator, dcgan_discriminator, resnet_discriminator])
+def test_networks_of_images_refuse_points(network: ModuleType) -> None:
+    sizes = {"latent": 2} if "generator" in network.__name__ else {}
+    with pytest.raises(RequestError, match=r"a \w+ needs images \[C, H, W\], not rows of shape \[2\]; try mlp"):
+        network.Network(network.Config(), Space((2,)), **sizes)

@@ -314,6 +314,7 @@ def test_tags_are_drawn_of_truncated_latents_where_samples_are() -> None:
         ("ssgan", {"unlabelled": 0, "augment": {}}, "leave augment without a probability out"),
         ("gan", {"unroll": 1, "generator_terms": {"feature-matching": 1.0}}, "unroll is of the term adversarial"),
         ("gan", {"unroll": 1, "history": 0.1}, "by the game alone, so leave penalties, clip and history out"),
+        ("cogan", {"domains": [0, 0]}, "write two different names"),
         ("infogan", {"categories": 10}, r"categories = 10: write a list, as in \[10\]"),
         ("acgan", {"generator_terms": {"adversarial": 1, "orthogonal": -1}}, "orthogonal: -1 would turn the term"),
         ("bigan", {"reconstruction": 1.0, "smoothing": 0.1}, "model: reconstruction .* bend"),

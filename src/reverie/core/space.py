@@ -54,6 +54,16 @@ class Space:
         """Whether rows are images ``(C, H, W)`` rather than points ``(D,)``."""
         return len(self.shape) == 3
 
+    def image(self, network: str) -> tuple[int, int, int]:
+        """Channels, height and width, for a network of images.
+
+        Raises:
+            RequestError: rows are points.
+        """
+        if not self.is_image:
+            raise RequestError(f"a {network} needs images [C, H, W], not rows of shape {list(self.shape)}; try mlp")
+        return self.shape[0], self.shape[1], self.shape[2]
+
     def at(self, side: int | None) -> tuple[int, ...]:
         """The shape of a sample whose height and width are ``side``; that of a row where it is None.
 

@@ -284,7 +284,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
     label_note += "" if tags is None else f", tags: {_listed(resolved.tags)}"
     map_note = (f"maps: {resolved.maps}, {space.maps} channel{'s' * (space.maps > 1)}",) * bool(space.maps)
-    about = (label_note, *tag_notes, *map_note)
+    about = (label_note, *tag_notes, *map_note, *_of_images_note(config, pool))
     rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
     return Dataset(
         space=space,
@@ -314,6 +314,20 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
         return False, config
     wanted = {"label": True, "none": False, "auto": len(facts.classes) > 1 and not facts.modes}[config.condition]
     return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
+
+
+OF_IMAGES = ("size", "crop", "flip", "turn", "background", "channels", "binarize", "jpeg_draft")
+"""Settings that say nothing of points."""
+
+
+def _of_images_note(config: DataConfig, pool: Pool) -> tuple[str, ...]:
+    defaults = DataConfig()
+    given = [name for name in OF_IMAGES if getattr(config, name) != getattr(defaults, name)]
+    if len(pool.shape) == 3 or not given:
+        return ()
+    return (
+        f"these rows are points: {', '.join(given)} {'is' if len(given) == 1 else 'are'} of images, and not looked at",
+    )
 
 
 def _decide_tags(

@@ -84,8 +84,8 @@ def decode(raw: bytes, transform: Transform) -> np.ndarray:
             if transform.draft and image.format == "JPEG":
                 # Never under the wanted size: the last step of the scaling is still the good filter.
                 image.draft(None, (transform.size, transform.size))
-            image = _upright(image)
-            image = _flat(image, transform)
+            image = upright(image)
+            image = flat(image, transform)
             return to_array(fit(image, transform.size))
         except BrokenImageError:
             raise
@@ -121,7 +121,7 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in GREY_MODES or image.mode.startswith("I;16")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; as it is where that cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
@@ -130,8 +130,12 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _flat(image: Image.Image, transform: Transform) -> Image.Image:
-    """Opaque 8-bit grey or RGB."""
+def flat(image: Image.Image, transform: Transform) -> Image.Image:
+    """Opaque 8-bit grey or RGB; of more bits the greatest value is white.
+
+    Raises:
+        BrokenImageError: values are out of range.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image)))
     mode = "L" if transform.channels == 1 else "RGB"

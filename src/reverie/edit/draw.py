@@ -26,7 +26,7 @@ from reverie.edit.scatter import reach, scatter
 from reverie.edit.seen import seen
 from reverie.edit.sheet import Sheet
 from reverie.edit.tagging import write_tags
-from reverie.edit.task import Classify, Task, denoiser, find_tool, tools
+from reverie.edit.task import Classify, Settings, Task, denoiser, find_tool, tools
 from reverie.edit.walk import KINDS, save_animation, walk
 from reverie.training.build import load
 
@@ -146,7 +146,7 @@ def pictured(
         raise RequestError(
             f"there is no class {asked.label}; this model has {space.classes or 'none: it was trained without labels'}"
         )
-    x = (torch.zeros(1, *space.shape) if tool == "guide" else _pictures(run, space, asked, say)).to(place)
+    x = (torch.zeros(1, *space.shape) if tool == "guide" else _pictures(run, space, asked, settings, say)).to(place)
     maps = seen(run, model, tool, x, None if asked.images else _numbers(asked), asked.seed)
     task = Task(
         model=model,
@@ -166,12 +166,12 @@ def pictured(
     return sheet
 
 
-def _pictures(run: Run, space: Space, asked: Asked, say: Callable[[str], None]) -> Tensor:
+def _pictures(run: Run, space: Space, asked: Asked, settings: Settings, say: Callable[[str], None]) -> Tensor:
     if not asked.images:
         return reading.read_rows(run, _numbers(asked))
     if asked.rows is not None:
         raise RequestError("name --image files or --rows of the data, not both")
-    return _read(asked.images, space, say)
+    return _read(asked.images, space, say, getattr(settings, "factor", None))
 
 
 def _numbers(asked: Asked) -> list[int]:
@@ -185,8 +185,8 @@ def _second(run: Run, space: Space, text: str, say: Callable[[str], None]) -> Te
     return _read(tuple(map(Path, parts)), space, say)
 
 
-def _read(files: tuple[Path, ...], space: Space, say: Callable[[str], None]) -> Tensor:
-    x, notes = reading.read_pictures(files, space)
+def _read(files: tuple[Path, ...], space: Space, say: Callable[[str], None], factor: int | None = None) -> Tensor:
+    x, notes = reading.read_pictures(files, space, factor)
     for note in notes:
         say(note)
     return x

@@ -18,7 +18,8 @@ from reverie.core.run import Run
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
 from reverie.data.dataset import open_data
-from reverie.data.transform import fit, to_array
+from reverie.data.decode import BrokenImageError, flat, upright
+from reverie.data.transform import Transform, fit, to_array
 from reverie.edit.filters import read_box
 
 
@@ -43,13 +44,19 @@ def read_maps(run: Run, numbers: Sequence[int]) -> Tensor:
     return maps
 
 
-def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str]]:
+def read_pictures(files: Sequence[Path], space: Space, factor: int | None = None) -> tuple[Tensor, list[str]]:
     """Pictures from files as the model's images, ``[N, *space.shape]``, and what was done to them.
 
-    The middle square is taken, and resized; transparency is laid on white. Pixels of a small picture become squares.
+    The middle square is taken, and resized; transparency is laid on white, 16 bits become 8, and pictures are turned as
+    their EXIF orientation says. Pixels of a small picture become squares.
+
+    Arguments:
+        files: the pictures.
+        space: of the model.
+        factor: how many times larger a small picture is to become; None where it does not matter.
 
     Raises:
-        RequestError: a file is no picture.
+        RequestError: a file is no picture, or a small one does not become the model's size.
     """
     channels, height, width = space.shape
     found, notes = [], []
@@ -57,10 +64,13 @@ def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str
         image = _opened(file)
         if image.size != (width, height):
             notes.append(f"{file.name}: {image.width}x{image.height}, its middle square resized to {width}x{height}")
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("L" if channels == 1 else "RGB")
+        image = _opaque(image, file, Transform(size=height, channels=channels))
         whole = image.width == image.height and height % image.width == 0
+        if whole and factor and image.width < width and image.width * factor != width:
+            raise RequestError(
+                f"{file.name}: {factor} times {image.width}x{image.height} is not the model's {width}x{height}; "
+                f"take factor={width // image.width}"
+            )
         # Squares, not curves through the small pixels: their means are the small picture again.
         image = image.resize((width, height), Image.Resampling.NEAREST) if whole else fit(image, height)
         found.append(from_bytes(torch.from_numpy(to_array(image).copy())))
@@ -68,12 +78,12 @@ def read_pictures(files: Sequence[Path], space: Space) -> tuple[Tensor, list[str
 
 
 def read_mask(file: Path, space: Space) -> Tensor:
-    """What is known, bool ``[H, W]``: where a mask is black. White is drawn anew.
+    """What is known, bool ``[H, W]``: where a mask is black or transparent. White is drawn anew.
 
     Raises:
         RequestError: it is no picture, or of another size than the model's images.
     """
-    image = _opened(file).convert("L")
+    image = _opaque(_opened(file), file, Transform(size=space.shape[1], channels=1, background="black"))
     if image.size != space.shape[:0:-1]:
         raise RequestError(
             f"{file.name} is {image.width}x{image.height}; a mask has the size of the model's images, "
@@ -135,7 +145,13 @@ def _rows(run: Run, numbers: Sequence[int]) -> tuple[Tensor, Condition]:
 def _opened(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
-            image.load()
-            return image.copy()
+            return upright(image)
     except (OSError, UnidentifiedImageError) as error:
         raise RequestError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'it is no picture'}") from None
+
+
+def _opaque(image: Image.Image, file: Path, transform: Transform) -> Image.Image:
+    try:
+        return flat(image, transform)
+    except BrokenImageError as error:
+        raise RequestError(f"cannot read {file}: {error}") from None

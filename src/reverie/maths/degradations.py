@@ -114,7 +114,7 @@ class Colourisation:
 
     def maps(self, space: Space) -> int:
         if space.is_image and space.shape[0] != 3:
-            raise RequestError("colourisation needs colours, and these images are grey; try data.channels=3")
+            raise RequestError("colourisation needs colours, and these images are grey")
         return 1
 
     def __call__(self, x: Tensor, noise: Noise) -> Tensor:

@@ -179,7 +179,7 @@ class Function:
         iterations: of the pseudo-inverse, at most.
 
     Raises:
-        RequestError: the function is not linear.
+        RequestError: the function is not linear, fails, or returns no tensor.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], space: Space, iterations: int = 100) -> None:
@@ -187,12 +187,18 @@ class Function:
         check_linear(self, space)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._function(x)
+        try:
+            y = self._function(x)
+        except Exception as error:  # it is the user's, and may fail in any way
+            raise RequestError(f"the operator fails: {type(error).__name__}: {error}") from error
+        if not isinstance(y, Tensor):
+            raise RequestError(f"the operator returns {type(y).__name__}, not a tensor")
+        return y
 
     def adjoint(self, y: Tensor) -> Tensor:
         with torch.enable_grad():
             x = y.new_zeros(len(y), *self._shape).requires_grad_()
-            (found,) = torch.autograd.grad(self._function(x), x, y)
+            (found,) = torch.autograd.grad(self(x), x, y)
         return found
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:

@@ -24,7 +24,9 @@ def find_path(choice: str | Mapping[str, Any] | Path) -> Path:
     if not isinstance(choice, str | Mapping):
         return choice
     options = {"name": choice} if isinstance(choice, str) else dict(choice)
-    name, known = str(options.pop("name", "")), _named()
+    if "name" not in options:
+        raise RequestError("name the path beside its options, as in path={name: edm, largest: 20}")
+    name, known = str(options.pop("name")), _named()
     if name not in known:
         raise RequestError(f"no path '{name}'{nearest(name, known)}")
     own = list(inspect.signature(known[name]).parameters)

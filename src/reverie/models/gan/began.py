@@ -137,7 +137,7 @@ class BEGAN(core.Model):
         with torch.no_grad():
             real = self.error(x, condition).mean()
         apart = self.config.diversity * real - fake.detach()
-        spread = fakes.detach().float().std(0).mean()
+        spread = fakes.detach().float().std(0, correction=0).mean()
         terms = {
             "fake": self.tricks.adversarial * fake,
             **self.tricks.matched(partial(self.encoder, condition=condition), x, y),

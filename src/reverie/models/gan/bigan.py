@@ -197,7 +197,7 @@ class BiGAN(core.Model):
         for name, r, f in zip(self._names(), real, fake, strict=True):
             # G's part, and E's, whose pairs are to be taken for generated ones.
             terms[name] = weight * (game(r, f).mean() + game(-f, -r).mean())
-        return Loss(terms | self._beside(x, y), {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms | self._beside(x, y), {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def _found_again(self, turn: Turn, weight: float) -> Loss:
         """VEEGAN's Algorithm 1: the log ratio of the generated pairs, and the error in z."""
@@ -207,7 +207,7 @@ class BiGAN(core.Model):
         scores = zip(self._names(), self.score_pair(y, z), strict=True)
         terms = {name: -self.tricks.adversarial * score.mean() for name, score in scores}
         terms["reconstruction"] = weight * (z - self.encoder(fakes, None)).square().mean()
-        return Loss(terms | self._beside(x, y), {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms | self._beside(x, y), {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def _beside(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """What G minimises beside the game."""

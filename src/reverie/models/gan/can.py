@@ -151,7 +151,7 @@ class CAN(core.Model):
             **self.tricks.matched(self.discriminator.features, x, y),
             **self.tricks.regularised(self.generator),
         }
-        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms, {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The logit ``[B]`` of being art, and those of the styles ``[B, K]``."""

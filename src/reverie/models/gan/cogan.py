@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
@@ -69,6 +69,16 @@ class Config(tricks.GameConfig):
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
     sampling: Sampling = Sampling()
+
+    @field_validator("domains", mode="before")
+    @classmethod
+    def _two(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        names = tuple(map(str, given))  # classes are often numbers, which YAML reads as such
+        if len(names) != 2 or names[0] == names[1]:
+            raise ValueError("write two different names, as in [photo, sketch]")
+        return names
 
 
 class CoGAN(core.Model):
@@ -176,7 +186,7 @@ class CoGAN(core.Model):
             matched = self.tricks.matched(partial(self._features, domain=k), x, y)
             terms |= {f"{name} {k + 1}": term for name, term in matched.items()}
         terms |= self.tricks.regularised(self.generator)
-        return Loss(terms, {"spread": fakes[0].detach().float().std(0).mean()})
+        return Loss(terms, {"spread": fakes[0].detach().float().std(0, correction=0).mean()})
 
     def _own(self, turn: Turn, domain: int) -> Turn:
         """The turn with noise of one domain: two games draw nothing together but z."""

@@ -142,7 +142,7 @@ class EBGAN(core.Model):
             **self.tricks.matched(partial(self.encoder, condition=condition), x, y),
             **self.tricks.regularised(self.generator),
         }
-        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms, {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def _energy(self, x: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
         """D(x) ``[B]``, and the code ``[B, code]``."""

@@ -171,7 +171,7 @@ class GAN(core.Model):
             terms["adversarial"] = weights["adversarial"] * self.objective.generator(real, fake).mean()
         terms |= self.tricks.matched(partial(self._features, condition=batch.condition), x, y)
         terms |= self.tricks.regularised(self.generator)
-        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms, {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def _ahead(self, x: Tensor, y: Tensor, turn: Turn) -> Judge:
         """D as it would be after some steps on these rows, told of them as in its own turns."""

@@ -165,7 +165,7 @@ class InfoGAN(core.Model):
             **self.tricks.matched(self.discriminator.features, x, y),
             **self.tricks.regularised(self.generator),
         }
-        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms, {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def _draw(self, noise: Noise, how: tricks.Sampling | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The generator's input, and the codes within it: integers ``[B]`` each, then continuous ones ``[B, C]``."""

@@ -204,7 +204,7 @@ class SSGAN(core.Model):
         weight = self.config.generator_terms["feature-matching"]
         terms = {"feature-matching": weight * tricks.apart(self.discriminator.features, x, y).mean()}
         terms |= self.tricks.regularised(self.generator)
-        return Loss(terms, {"spread": fakes.detach().float().std(0).mean()})
+        return Loss(terms, {"spread": fakes.detach().float().std(0, correction=0).mean()})
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Returns logits of the K classes, ``[B, K]``."""

@@ -157,7 +157,7 @@ class TagGAN(core.Model):
             **self.tricks.matched(partial(self._features, seen=seen), t, y),
             **self.tricks.regularised(self.generator),
         }
-        figures = {"spread": fakes.detach().float().std(0).mean(), "tags": fakes.detach().sum(1).mean()}
+        figures = {"spread": fakes.detach().float().std(0, correction=0).mean(), "tags": fakes.detach().sum(1).mean()}
         return Loss(terms, figures)
 
     def _fakes(self, turn: Turn) -> Tensor:

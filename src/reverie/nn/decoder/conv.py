@@ -52,7 +52,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, *, latent: int, outputs: int) -> None:
         super().__init__()
-        channels, height, width = space.shape
+        channels, height, width = space.image("conv")
         self.outputs = (outputs, channels)
         self.sizes = halvings(height, width, config.stop)[::-1]
         widths = [min(config.width * 2**level, config.widest) for level in range(len(self.sizes) - 1)][::-1]

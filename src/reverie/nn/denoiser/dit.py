@@ -108,14 +108,12 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
-        if not space.is_image:
-            raise RequestError(f"a dit needs images [C, H, W], not rows of shape {list(space.shape)}; try mlp")
         self.head_width = config.width // heads_of(config.width, config.head_width)
         if config.positions != "sincos" and self.head_width % 4:
             raise RequestError(f"width = {config.width} makes heads of {self.head_width}; rotary needs a multiple of 4")
         if config.positions != "rotary" and config.width % 4:
             raise RequestError(f"width = {config.width}: sincos needs a multiple of 4")
-        channels, height, width = space.shape
+        channels, height, width = space.image("dit")
         self.maps, sequence = taken(config.condition, space)
         self.patch, self.positions, self.answers = config.patch, config.positions, config.self_conditioning
         self.grid = (-(-height // config.patch), -(-width // config.patch))

@@ -120,9 +120,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
-        if not space.is_image:
-            raise RequestError(f"a unet needs images [C, H, W], not rows of shape {list(space.shape)}; try mlp")
-        channels, height, width = space.shape
+        channels, height, width = space.image("unet")
         patch, self.answers = config.patch, config.self_conditioning
         self.patch = patch
         height, width, values = -(-height // patch), -(-width // patch), channels * patch**2

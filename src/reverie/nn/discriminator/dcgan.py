@@ -69,7 +69,7 @@ class Network(Discriminator):
         super().__init__()
         joined = space.classes if config.label_at == "input" else 0
         self.planes = LabelPlanes(joined) if joined else None
-        channels, height, width = space.shape
+        channels, height, width = space.image("dcgan")
         self.sizes = halvings(height, width, config.stop)
         steps = max(len(self.sizes) - 1, 1)
         self.stride = stride = 2 if len(self.sizes) > 1 else 1

@@ -44,7 +44,7 @@ class Network(Discriminator):
 
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
-        channels, height, width = space.shape
+        channels, height, width = space.image("r3gan")
         sizes, widths = config.stages(-(-height // config.stem), -(-width // config.stem))
         depth = config.blocks * len(widths)
         self.stem = config.stem

@@ -62,7 +62,7 @@ class Network(Discriminator):
         super().__init__()
         joined = space.classes if config.label_at == "input" else 0
         self.planes = LabelPlanes(joined) if joined else None
-        channels, height, width = space.shape
+        channels, height, width = space.image("resnet")
         stages = len(halvings(height, width, config.stop)) - 1
         shrinks = [block == 0 for blocks in each_stage(config.blocks, stages) for block in range(blocks)] + [False]
         inputs = [channels + joined] + [config.width] * (len(shrinks) - 1)

@@ -50,7 +50,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, *, outputs: int) -> None:
         super().__init__()
-        channels, height, width = space.shape
+        channels, height, width = space.image("conv")
         sizes = halvings(height, width, config.stop)
         layers: list[nn.Module] = []
         for level in range(len(sizes) - 1):

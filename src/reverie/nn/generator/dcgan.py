@@ -68,7 +68,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
-        channels, height, width = space.shape
+        channels, height, width = space.image("dcgan")
         self.sizes = halvings(height, width, config.stop)[::-1]  # coarse to fine
         steps = len(self.sizes) - 1
         widths = [min(config.width * 2**i, config.max_width) for i in reversed(range(max(steps, 1)))]

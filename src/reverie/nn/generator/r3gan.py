@@ -38,7 +38,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
-        channels, height, width = space.shape
+        channels, height, width = space.image("r3gan")
         sizes, widths = config.stages(height, width)
         sizes, widths = sizes[::-1], widths[::-1]  # coarse to fine
         self.sizes = sizes[1:]

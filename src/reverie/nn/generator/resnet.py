@@ -53,7 +53,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, space: Space, latent: int) -> None:
         super().__init__()
-        channels, height, width = space.shape
+        channels, height, width = space.image("resnet")
         sizes = halvings(height, width, config.stop)[::-1]  # coarse to fine
         self.coarsest = sizes[0]
         self.label = LabelVector(space.classes, config.label)
