@@ -65,6 +65,8 @@ def run(method: str, name: str, time: str, court: Court) -> dict[str, Any]:
     )
     if method.startswith("wgan"):
         changes = (*changes, "model.discriminator_turns=3")
+    if method == "wgan-gp":
+        changes = (*changes, "model.penalties={gradient-penalty: 10}")
     out = RUNS / f"{method}-{list(ARCHITECTURES).index(name)}"
     try:
         trained = reverie.train(recipe, "digits", out=out, time=time, changes=changes, quiet=True)
