@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from reverie.core import device as devices
@@ -27,3 +28,23 @@ def test_points_keep_their_digits_where_images_go_in_bf16(monkeypatch):
     assert not told_apart("auto", Space((5,), picture=(3, 8, 8)))  # tags of a picture: the work is in the picture
     assert not told_apart("bf16", Space((2,)))
     assert told_apart("fp32", Space((1, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("cost", "faster"),
+    [
+        ({torch.bfloat16: 1.0, torch.float32: 1.3}, True),
+        ({torch.bfloat16: 1.0, torch.float32: 1.1}, False),
+        ({torch.bfloat16: 1.6, torch.float32: 1.0}, False),
+    ],
+)
+def test_bf16_is_taken_where_it_was_measured_to_be_faster(monkeypatch, cost, faster):
+    clock = [0.0]
+
+    def convolve(x, w, padding):
+        clock[0] += cost[x.dtype]
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(devices.F, "conv2d", convolve)
+    monkeypatch.setattr(devices, "perf_counter", lambda: clock[0])
+    assert devices._cpu_is_faster_in_bf16.__wrapped__() is faster

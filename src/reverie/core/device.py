@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from time import perf_counter
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from reverie.core.errors import RequestError
 from reverie.core.space import Space
@@ -34,12 +38,32 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there: CPUs need its instructions (AVX-512 BF16 or AMX)."""
+    """Whether bfloat16 is faster than float32 there; of CPUs it is measured."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return _cpu_is_faster_in_bf16()
     return False
+
+
+@cache
+def _cpu_is_faster_in_bf16() -> bool:
+    """Whether a convolution takes a sixth less time: asked once a process, 0.1 s.
+
+    Its instructions (AVX-512 BF16 or AMX) are needed, but do not tell: on a Xeon that has the first and not the second
+    a U-Net's step takes 1.6 times as long in bfloat16, and on an EPYC that has the same r3gan's takes 0.7 times.
+    """
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    least = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
+    with _disable_current_modes(), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        x, w = torch.ones(16, 64, 16, 16).to(memory_format=torch.channels_last), torch.ones(64, 64, 3, 3)
+        for dtype in 6 * tuple(least):  # in turns, so that a busy moment hits both
+            image, filters = x.to(dtype), w.to(dtype)
+            start = perf_counter()
+            F.conv2d(image, filters, padding=1)
+            least[dtype] = min(least[dtype], perf_counter() - start)
+    return least[torch.bfloat16] < least[torch.float32] / 1.2
 
 
 def autocast(device: torch.device, precision: Precision, space: Space | None = None) -> AbstractContextManager[object]:
