@@ -23,7 +23,13 @@ SETTINGS = {
 SMALL = {"name": "dcgan", "width": 8, "norm": "none"}  # batch norm sees micro-batches: its means are not the batch's
 PAIR = {"model.generator": SMALL, "model.discriminator": SMALL}
 OWN = {  # what a recipe is told beside: losses that differentiate twice, on one structure of its own too
-    "wgan-gp": {**PAIR, "model.discriminator_turns": 2},
+    # At a small rate: Adam's second step is taken where rounding of tiny gradients put the first.
+    "wgan-gp": {
+        **PAIR,
+        "model.discriminator_turns": 2,
+        "model.generator_optimizer.lr": 1e-4,
+        "model.discriminator_optimizer.lr": 1e-4,
+    },
     "dragan": PAIR,
     "acgan": {**PAIR, "model.penalties": {"r1": 1.0, "r2": 1.0}},
 }

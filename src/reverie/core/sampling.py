@@ -85,7 +85,7 @@ def stream(
     if count < 1:
         raise RequestError(f"cannot draw {count} samples; ask for at least 1")
     guidance = getattr(how, "guidance", 1.0)
-    if not model.space.classes and guidance not in (1.0, getattr(model.config.sampling, "guidance", 1.0)):
+    if not model.space.classes and guidance != 1.0 and guidance != getattr(model.config.sampling, "guidance", 1.0):
         raise RequestError(f"guidance = {guidance:g} leads towards a label, and this model has none: leave it out")
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     every_label = None if labels is None else _labels(model, count, labels)
