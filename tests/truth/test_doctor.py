@@ -45,7 +45,8 @@ def test_healthy_histories_are_left_alone() -> None:
 def test_mode_collapse_needs_two_checkups() -> None:
     assert found(game(), {"diversity": [0.9, 0.39, 0.38]}) == ["mode collapse"]
     assert found(game(), {"diversity": [0.9, 0.41, 0.1]}) == []
-    assert found(game(), {"diversity": [0.1, 0.11, 0.12]}) == []  # on its way
+    assert found(game(), {"diversity": [0.1, 0.11, 0.12]}, fraction=0.9) == []  # on its way
+    assert found(game(), {"diversity": [0.1, 0.11, 0.12]}) == ["mode collapse"]  # and has not arrived
     assert found(game(), {"diversity": [0.1, 0.11, 0.111]}) == ["mode collapse"]
     assert found(game(), {"diversity": [0.1]}, fraction=0.1) == []
     assert found(game(), {"diversity": [0.1], "active latents": [0.0]}, rounds=49) == []  # too young to tell
