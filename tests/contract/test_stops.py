@@ -18,6 +18,7 @@ from reverie.core.errors import RequestError, ReverieError
 from reverie.core.player import Progress
 from reverie.core.run import Run
 from reverie.training import checkpoint, loop
+from reverie.training.build import parts_of_other_data
 
 CHANGES = {
     "train.batch": 8,
@@ -169,6 +170,9 @@ def test_parts_are_copied_hashed_and_missed(tmp_path: Path) -> None:
 
     assert distance(started, source) < 0.1 * distance(fresh, source), "one step from the part's weights"
     assert second.recipe.parts["start"].sha256
+    assert parts_of_other_data(second.parts, second.recipe) == []
+    other = second.recipe.model_copy(update={"data": {**second.recipe.data, "source": "emoji"}})
+    assert parts_of_other_data(second.parts, other) == ["start was trained on digits, and this run is on emoji"]
     with pytest.raises(RequestError, match="start"):
         reverie.train("dcgan", "digits", out=tmp_path / "second", changes={**changes, "start": None}, quiet=True)
     part = second.parts / "start" / "model.safetensors"

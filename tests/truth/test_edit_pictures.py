@@ -234,6 +234,8 @@ def test_pictures_of_ones_own_are_read_as_those_of_training(tmp_path: Path) -> N
     mask[2:, :, 3] = 0
     Image.fromarray(mask, "RGBA").save(tmp_path / "mask.png")
     assert reading.read_mask(tmp_path / "mask.png", space).any(1).tolist() == [False, False, True, True]
+    (x,), _ = reading.read_pictures([tmp_path / "mask.png"], space, "black")
+    assert x[0].mean(1).tolist() == [1, 1, -1, -1], "under what is transparent lies the colour of the training"
     lying = Image.fromarray(np.repeat([[0, 0, 255, 255]], 4, axis=0).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise

@@ -75,6 +75,11 @@ def test_acgan_names_real_and_generated_rows() -> None:
         acgan.ACGAN(acgan.Config(**PAIR), replace(SPACE, classes=1), {})
 
 
+def test_infogan_without_codes_is_refused() -> None:
+    with pytest.raises(ValueError, match="no codes to learn"):
+        infogan.Config(categories=(), continuous=0)
+
+
 def test_infogan_reads_its_codes() -> None:
     """-log Q of each categorical code and the normal density of each continuous one, to be minimised by G and Q."""
     torch.manual_seed(0)
@@ -264,6 +269,16 @@ def test_unrolled_steps_are_told_what_d_is_told(monkeypatch: pytest.MonkeyPatch)
 
     assert abs(told(False, 0.5) - told(False, -0.5)) > 1e-3
     assert told(True, 0.5) == pytest.approx(told(False, -0.5), abs=1e-6)
+
+
+def test_ssgan_keeps_no_more_labels_than_there_are_rows_and_tells_of_classes_without() -> None:
+    model = ssgan.SSGAN(ssgan.Config(latent=5, labels=10**9, **PAIR), replace(SPACE, count=4), {})
+    assert len(model.labelled.x) == 4
+    model = ssgan.SSGAN(ssgan.Config(latent=5, labels=4, **PAIR), SPACE, {})
+    model.labelled.label.copy_(torch.tensor([0, 1, 1, 3]))
+    assert list(model.notes()) == ["the 4 labels that are used show 3 of 4 classes: a larger model.labels shows more"]
+    model.labelled.label.copy_(torch.arange(4))
+    assert not model.notes()
 
 
 def test_ssgan_has_one_class_more_for_generated_rows() -> None:

@@ -202,7 +202,7 @@ def _read_pack(folder: Path, key: str) -> Pool:
     )
     notes = tuple(about["notes"])
     if about["grey"] and shape[0] == 3 and count:
-        notes = (*notes, "every image is grey: data.channels=1 would do")
+        notes = (*notes, "every image is grey, so there are no colours to learn: data.channels=1 holds as much")
     return Pool(
         key=key,
         kind=about["kind"],

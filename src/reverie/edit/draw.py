@@ -171,7 +171,7 @@ def _pictures(run: Run, space: Space, asked: Asked, settings: Settings, say: Cal
         return reading.read_rows(run, _numbers(asked))
     if asked.rows is not None:
         raise RequestError("name --image files or --rows of the data, not both")
-    return _read(asked.images, space, say, getattr(settings, "factor", None))
+    return _read(run, asked.images, space, say, getattr(settings, "factor", None))
 
 
 def _numbers(asked: Asked) -> list[int]:
@@ -182,11 +182,13 @@ def _second(run: Run, space: Space, text: str, say: Callable[[str], None]) -> Te
     parts = [part.strip() for part in text.split(",")]
     if all(part.isdecimal() for part in parts):
         return reading.read_rows(run, reading.read_numbers(text))
-    return _read(tuple(map(Path, parts)), space, say)
+    return _read(run, tuple(map(Path, parts)), space, say)
 
 
-def _read(files: tuple[Path, ...], space: Space, say: Callable[[str], None], factor: int | None = None) -> Tensor:
-    x, notes = reading.read_pictures(files, space, factor)
+def _read(
+    run: Run, files: tuple[Path, ...], space: Space, say: Callable[[str], None], factor: int | None = None
+) -> Tensor:
+    x, notes = reading.read_pictures(files, space, run.recipe.data["background"], factor)
     for note in notes:
         say(note)
     return x

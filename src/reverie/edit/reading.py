@@ -44,15 +44,18 @@ def read_maps(run: Run, numbers: Sequence[int]) -> Tensor:
     return maps
 
 
-def read_pictures(files: Sequence[Path], space: Space, factor: int | None = None) -> tuple[Tensor, list[str]]:
+def read_pictures(
+    files: Sequence[Path], space: Space, background: str = "white", factor: int | None = None
+) -> tuple[Tensor, list[str]]:
     """Pictures from files as the model's images, ``[N, *space.shape]``, and what was done to them.
 
-    The middle square is taken, and resized; transparency is laid on white, 16 bits become 8, and pictures are turned as
-    their EXIF orientation says. Pixels of a small picture become squares.
+    The middle square is taken, and resized; transparency is laid on a colour, 16 bits become 8, and pictures are turned
+    as their EXIF orientation says. Pixels of a small picture become squares.
 
     Arguments:
         files: the pictures.
         space: of the model.
+        background: the colour under transparent pixels: that of the training, ``data.background``.
         factor: how many times larger a small picture is to become; None where it does not matter.
 
     Raises:
@@ -64,7 +67,7 @@ def read_pictures(files: Sequence[Path], space: Space, factor: int | None = None
         image = _opened(file)
         if image.size != (width, height):
             notes.append(f"{file.name}: {image.width}x{image.height}, its middle square resized to {width}x{height}")
-        image = _opaque(image, file, Transform(size=height, channels=channels))
+        image = _opaque(image, file, Transform(size=height, channels=channels, background=background))
         whole = image.width == image.height and height % image.width == 0
         if whole and factor and image.width < width and image.width * factor != width:
             raise RequestError(

@@ -69,7 +69,7 @@ def write_tags(run: Run, model: Model, asked: Asked, out: Path, say: Callable[[s
     settings = Settings.read(dict(map(parse_change, asked.settings)), "")
     names = DataConfig.read(run.recipe.data, "data").tags
     assert not isinstance(names, int)
-    x, known, called = _from_files(model.space, asked, say) if asked.images else _held_out(run, asked, names)
+    x, known, called = _from_files(run, model.space, asked, say) if asked.images else _held_out(run, asked, names)
     place = next(model.parameters()).device
     noise = KeyedNoise(asked.seed, torch.arange(len(x), device=place), "tag")
     with torch.no_grad():
@@ -113,10 +113,10 @@ Read = tuple[Tensor, Sequence[tuple[str, ...] | None], list[str]]
 """Pictures, the tags that they have where these are known, and what each picture is called."""
 
 
-def _from_files(space: Space, asked: Asked, say: Callable[[str], None]) -> Read:
+def _from_files(run: Run, space: Space, asked: Asked, say: Callable[[str], None]) -> Read:
     if asked.rows is not None:
         raise RequestError("name --image files or --rows of the data, not both")
-    x, notes = reading.read_pictures(asked.images, Space(space.picture))
+    x, notes = reading.read_pictures(asked.images, Space(space.picture), run.recipe.data["background"])
     for note in notes:
         say(note)
     return x, [None] * len(x), [file.name for file in asked.images]

@@ -165,6 +165,16 @@ def load_parts(folder: Path, recipe: Recipe) -> dict[str, Part]:
     return {name: Part(load(folder / name)) for name in recipe.parts if name != "start"}
 
 
+def parts_of_other_data(folder: Path, recipe: Recipe) -> list[str]:
+    """What is said of the parts of a run that were trained on another source: their rows may only look alike."""
+    found = []
+    for name in recipe.parts:
+        source = read_model_header(Run(folder / name).model_file)[0].data["source"]
+        if source != recipe.data["source"]:
+            found.append(f"{name} was trained on {source}, and this run is on {recipe.data['source']}")
+    return found
+
+
 def check_parts(folder: Path, recipe: Recipe) -> None:
     """Holds the parts of a run against the hashes in its recipe.
 

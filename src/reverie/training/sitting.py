@@ -15,7 +15,7 @@ from reverie.core.player import Progress
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
-from reverie.training.build import build, load_parts, resolve, save_model
+from reverie.training.build import build, load_parts, parts_of_other_data, resolve, save_model
 from reverie.training.checkpoint import load_weights, resume, save
 from reverie.training.checkup import checkup
 from reverie.training.config import TrainConfig
@@ -59,7 +59,8 @@ class Sitting:
         begun = self.loop.progress.fraction
         self.display: Display = pick_display(quiet, ranks.first, self.recipe.name, begun)
         self.journal = Journal(run, self.loop.progress.round, config.tensorboard) if ranks.first else None
-        for note in [*dataset.notes, *model.notes(), *notes]:
+        notes = [*dataset.notes, *model.notes(), *parts_of_other_data(run.parts, self.recipe), *notes]
+        for note in notes:
             self.display.say(note)
         if found:
             self.display.say(f"resuming {run.folder} at round {self.loop.progress.round:,} ({begun:.0%})")

@@ -24,7 +24,7 @@ from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reverie.core import catalog
@@ -68,6 +68,12 @@ class Config(tricks.GameConfig):
     generator_optimizer: OptimizerConfig = ADAM
     discriminator_optimizer: OptimizerConfig = ADAM
     sampling: tricks.Sampling = tricks.Sampling()
+
+    @model_validator(mode="after")
+    def _has_codes(self) -> Config:
+        if not self.categories and not self.continuous:
+            raise ValueError("there are no codes to learn: give categories or continuous some, or train a gan")
+        return self
 
 
 class InfoGAN(core.Model):

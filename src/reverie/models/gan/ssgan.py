@@ -44,8 +44,8 @@ class Config(tricks.LogitConfig):
 
     Arguments:
         latent: the length of z, uniform on [0, 1].
-        labels: how many training rows' labels are used, the first ones of the run's order; of all others only the
-            pixels are seen.
+        labels: how many training rows' labels are used, the first ones of the run's order, at most all; of all others
+            only the pixels are seen.
         unlabelled: the weight of the two terms without labels; 0 leaves a plain classifier.
         generator_terms: ``feature-matching``, here of the mean feature, and ``orthogonal``.
         generator: the network of G.
@@ -137,20 +137,28 @@ class SSGAN(core.Model):
         self.discriminator = discriminator
         self.discriminator.head = nn.Identity()  # type: ignore[assignment]  # the classes say what is real
         self.classes = nn.Linear(discriminator.feature_count, space.classes)
-        self.labelled = Labelled(config.labels, space.shape)
+        count = min(config.labels, space.count or config.labels)
+        self.labelled = Labelled(count, space.shape)
         self.tricks.begin([self.discriminator, self.classes], [self.generator])
         self.latents = (Space((config.latent,), between=(0.0, 1.0)),)
 
     def on_start(self, data: core.Data) -> None:
-        """Keeps the rows whose labels may be used; where there are too few, again and again."""
-        batch = data.first(self.config.labels)
+        """Keeps the rows whose labels may be used; where some have none, the others again and again."""
+        count = len(self.labelled.x)
+        batch = data.first(count)
         label = batch.condition.label
         if label is None or not bool((label >= 0).any()):
             raise RequestError("ssgan found no labels: set data.condition=label")
         known = torch.nonzero(label >= 0).flatten()
-        places = known[torch.arange(self.config.labels, device=known.device) % len(known)]
+        places = known[torch.arange(count, device=known.device) % len(known)]
         self.labelled.x.copy_(batch.x[places])
         self.labelled.label.copy_(label[places])
+
+    def notes(self) -> Sequence[str]:
+        seen, classes, count = len(self.labelled.label.unique()), self.data_space.classes, len(self.labelled.label)
+        if seen == classes or count == self.data_space.count:
+            return ()
+        return (f"the {count} labels that are used show {seen} of {classes} classes: a larger model.labels shows more",)
 
     def players(self) -> Sequence[Player]:
         config = self.config
