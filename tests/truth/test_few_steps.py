@@ -30,6 +30,7 @@ from reverie.maths.consistency import (
 from reverie.maths.distillation import target_of_step, towards_both_ends, truncated_snr
 from reverie.maths.paths import LinearBetas, Straight, per_row
 from reverie.maths.posteriors import Dirac, GaussianData
+from reverie.maths.times import even
 from reverie.models.diffusion import consistency, progressive, reflow
 from reverie.nn.pairs import Pairs
 from reverie.nn.preconditioned import Preconditioned
@@ -482,6 +483,39 @@ def test_lines_between_pairs_have_one_velocity_and_one_step_is_enough():
     exact = torch.distributions.MultivariateNormal(MEAN, COVARIANCE).log_prob(rows(5))
     torch.testing.assert_close(model.log_prob(rows(5)), exact, rtol=0, atol=5e-3)
     torch.testing.assert_close(model.decode(model.encode(rows(5))), rows(5), rtol=0, atol=5e-3)
+
+
+class Constant(nn.Module):
+    """A student that moves every row alike, with the velocity w, and so misses in every step."""
+
+    path, space, w = Straight(), POINTS, torch.tensor([0.5, -2.0]).double()
+
+    def denoise(self, x_t, t, condition=None):
+        return Dirac(x_t - per_row(t, x_t) * self.w)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_training_at_the_steps_alone_asks_each_to_mend_what_those_before_it_missed(steps):
+    """From x_1 the step to t = 1 - k / K comes to x_1 - (k / K) w; from there x_0 is (x_t - x_0) / t away."""
+    model = reflowed(times="steps", sampling={"steps": steps})
+    noise = Doubled(KeyedNoise(0, torch.arange(64), "x"))
+    x_1, u = noise.normal(2), (torch.arange(64) + 0.5).double() / 64
+    model.student = Constant()
+    x_t, t = model._reached(x_1, u, Condition())
+    k = (u * steps).floor()
+    torch.testing.assert_close(t, 1 - k / steps)
+    torch.testing.assert_close(x_t, x_1 - per_row(k / steps, x_1) * Constant.w)
+    assert len(t.unique()) == steps
+    # The loss is of all pairs at all steps: with one pair only it can be told by hand.
+    x_1, x_0 = x_1[:1], torch.tensor([[1.5, 0.25]]).double()
+    model.couple = lambda x_1, condition=None: x_0.expand_as(x_1)
+    model.pairs.draw = lambda noise, labelled: (x_1.expand(48, 2), x_0.expand(48, 2), Condition())
+    k = (even(torch.arange(48)).double() * steps).floor()
+    t = per_row(1 - k / steps, x_1)
+    error = Constant.w - (x_1 - (1 - t) * Constant.w - x_0) / t
+    torch.testing.assert_close(model.loss(turn(48)).terms["velocity"], error.square().mean())
+    model.student, model.pairs.draw = Coupled(), lambda noise, labelled: (x_1, Coupled().couple(x_1), Condition())
+    assert model.loss(turn(1)).terms["velocity"].item() < 1e-20, "where no step misses all is as between pairs"
 
 
 def test_straightness_of_a_gaussian_flow_is_its_integral():

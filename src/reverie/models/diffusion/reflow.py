@@ -11,6 +11,15 @@ Pairs are costly, so each round makes only a batch's worth divided by ``reuse``,
 method; a batch is drawn from the latest ``memory`` pairs, so that a pair is trained on ``reuse`` times on average (the
 first ones more often, while there are few), each time at another t.
 
+What is left to lose in K steps is won back by training those alone (the paper's distillation, which has K = 1): with
+``times: steps`` t is only where the recipe's own K steps of Euler's are taken, and x_t what the student's own steps
+from x_1 have come to, so that each step mends what the ones before it missed:
+
+.. math:: L = E_{k, (x_0, x_1)} \lVert u_\theta(\hat x_t, t) - (\hat x_t - x_0) / t \rVert^2, \quad t = 1 - k / K, \quad
+    \hat x_{t - 1/K} = \hat x_t - u_\theta(\hat x_t, t) / K, \quad \hat x_1 = x_1
+
+Begin that from a reflow (``start=run:REFLOW``); at other times the network then knows nothing any more.
+
 The student is a copy of its teacher, asked in straight coordinates. It denoises in the sense of its own coupling:
 its mean is of the rows whose *pairs* pass through x_t, and not of rows to which independent noise was added.
 
@@ -78,7 +87,8 @@ class Config(core.ModelConfig):
         pair_steps: steps of Heun's method in which the teacher makes a row of noise.
         reuse: how often a pair is trained on, on average; a batch should be a multiple of it.
         memory: how many pairs are kept.
-        times: how t is drawn in training: ``uniform``, or ``ends``, mostly near the data and near the noise.
+        times: how t is drawn in training: ``uniform``; ``ends``, mostly near the data and near the noise; or ``steps``,
+            where the steps of ``sampling`` are taken.
         guidance: classifier-free guidance of the teacher, which the student then has for good.
         drop_label: the share of labels dropped in training, so that it can draw without one.
         likelihood_steps: Runge-Kutta steps of log-likelihoods, four evaluations each.
@@ -90,7 +100,7 @@ class Config(core.ModelConfig):
     pair_steps: int = Field(8, ge=1)
     reuse: int = Field(8, ge=1)
     memory: int = Field(2048, ge=1)
-    times: Literal["uniform", "ends"] = "ends"
+    times: Literal["uniform", "ends", "steps"] = "ends"
     guidance: float = Field(1.0, ge=0)
     drop_label: float = Field(0.1, ge=0, le=1)
     likelihood_steps: int = Field(20, ge=1)
@@ -142,11 +152,25 @@ class Reflow(core.Model):
         condition = batch.condition.rows(0, fresh)
         self.pairs.put(made, self.couple(made, condition), condition)
         x_1, x_0, condition = self.pairs.draw(noise.fork("draw"), labelled=bool(self.space.classes))
-        t = even(noise.ids).to(x_0.dtype)
-        t = (towards_both_ends(t) if self.config.times == "ends" else t).clamp_min(FIRST)
         condition = drop_labels(condition, noise.fork("drop"), self.config.drop_label)
-        output = self.velocity(torch.lerp(x_0, x_1, per_row(t, x_0)), t, condition)
-        return Loss(terms={"velocity": (output - (x_1 - x_0)).square().mean()})
+        t = even(noise.ids).to(x_0.dtype)
+        if self.config.times == "steps":
+            x_t, t = self._reached(x_1, t, condition)
+            target = (x_t - x_0) / per_row(t, x_t)
+        else:
+            t = (towards_both_ends(t) if self.config.times == "ends" else t).clamp_min(FIRST)
+            x_t, target = torch.lerp(x_0, x_1, per_row(t, x_0)), x_1 - x_0
+        return Loss(terms={"velocity": (self.velocity(x_t, t, condition) - target).square().mean()})
+
+    @torch.no_grad()
+    def _reached(self, x_1: Tensor, u: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Where the student's own steps come to, ``[B, ...]``, and when, ``[B]``; u in (0, 1) says how many they are."""
+        steps = self.config.sampling.steps
+        taken, x_t = (steps * u).long(), x_1
+        for k in range(steps - 1):
+            further = x_t - self.velocity(x_t, torch.full_like(u, 1 - k / steps), condition) / steps
+            x_t = torch.where(per_row(taken > k, x_t), further, x_t)
+        return x_t, 1 - taken.to(u.dtype) / steps
 
     @torch.no_grad()
     def couple(self, x_1: Tensor, condition: Condition | None = None) -> Tensor:
