@@ -164,7 +164,7 @@ class Reflow(core.Model):
 
     @torch.no_grad()
     def _reached(self, x_1: Tensor, u: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Where the student's own steps come to, ``[B, ...]``, and when, ``[B]``; u in (0, 1) says how many they are."""
+        """Where the student's own steps come to, ``[B, ...]``, and when, ``[B]``; u in (0, 1) says how many."""
         steps = self.config.sampling.steps
         taken, x_t = (steps * u).long(), x_1
         for k in range(steps - 1):
