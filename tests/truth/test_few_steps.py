@@ -34,6 +34,7 @@ from reverie.maths.times import even
 from reverie.models.diffusion import consistency, progressive, reflow
 from reverie.nn.pairs import Pairs
 from reverie.nn.preconditioned import Preconditioned
+from reverie.nn.schedule import LearnedSchedule
 from reverie.nn.student import Student, find_teacher
 from reverie.samplers.conversion import on_path, straightened
 from reverie.samplers.guidance.classifier_free import ClassifierFree
@@ -612,11 +613,28 @@ def test_a_teacher_draws_from_what_the_data_have(known, data, told):
     find_teacher({"teacher": Part(model)}, known)
 
 
-def test_a_teacher_that_does_without_maps_teaches_without():
-    class Optional(Known):
+def test_of_a_teacher_that_learned_its_control_alone_nothing_is_left_to_learn_without_maps():
+    class Controlled(Known):
         maps_optional = True
 
-    part = Part(Optional(GaussianData(Straight(), MEAN, COVARIANCE), Space((2,), maps=1)))
-    assert find_teacher({"teacher": part}, POINTS) is part
-    with pytest.raises(RequestError, match="maps of 1 channels, the data have maps of 2"):
-        find_teacher({"teacher": part}, Space((2,), maps=2))
+    part = Part(Controlled(GaussianData(Straight(), MEAN, COVARIANCE), Space((2,), maps=1)))
+    with pytest.raises(RequestError, match="teach with its base"):
+        find_teacher({"teacher": part}, POINTS)
+    assert find_teacher({"teacher": part}, Space((2,), maps=1)) is part
+
+
+def test_a_learned_schedule_stays_as_its_teacher_has_it():
+    """The student is asked along it, by an inverse without gradient: what came back would be none of it."""
+
+    class Scheduled(Known):
+        def __init__(self) -> None:
+            super().__init__(GaussianData(Straight(), MEAN, COVARIANCE))
+            self.path = LearnedSchedule()
+
+        def averaged(self):
+            return (self.learns, self.path)
+
+    student = Student(Part(Scheduled()).model)
+    assert [p.requires_grad for p in student.model.learns.parameters()] == [True]
+    assert not any(p.requires_grad for p in student.path.parameters())
+    assert student.learners() == [student.model.learns]

@@ -166,6 +166,9 @@ def test_what_has_its_size_from_elsewhere_takes_no_other():
         sample(points, 1, how=points.config.sampling.model_copy(update={"size": 24}))
     with pytest.raises(RequestError, match="draws from maps"):
         Space((1, 16, 16), maps=3).at(24)
+    flat = create("flow-matching", Space((1, 16, 16)), changes={"model.network.image": "mlp"})
+    with pytest.raises(RequestError, match=r"rows of shape \[1, 16, 16\] alone, not \[1, 24, 24\]"):
+        sample(flat, 1, how=flat.config.sampling.model_copy(update={"size": 24}))
 
 
 def test_maps_are_refused_by_what_would_not_look_at_them():

@@ -18,6 +18,7 @@ from reverie.maths.posteriors import Dirac, GaussianData, GaussianMixtureData, L
 from reverie.maths.times import time_grid
 from reverie.samplers.ddim import DDIM
 from reverie.samplers.ddpm import Ancestral
+from reverie.samplers.edm import EDM
 from reverie.samplers.guidance.autoguidance import Autoguidance
 from reverie.samplers.guidance.classifier import Classifier
 from reverie.samplers.guidance.classifier_free import ClassifierFree
@@ -105,6 +106,11 @@ def test_inpainting_by_moments_has_the_exact_posterior_and_repaint_comes_near_it
         x = integrate(exact(), RePaint(DDIM(1.0), mask, rows), x_1, times, noise)
         assert torch.equal(x[:, 0], rows[:, 0]), "what is known is kept to the bit"
         return float((x.mean(0) - mean)[1].abs())
+
+    repainted = RePaint(EDM(churn=1.0), mask, rows)
+    back, forth = torch.full((1500,), 0.5).double(), torch.full((1500,), 0.6).double()
+    _, state = repainted.step(exact(), x_1, back, forth, None, noise, repainted.init(x_1, 50))
+    assert [int(s) for s in state] == [50, 50], "how many steps there are is remembered over a jump"
 
     assert off(1) > 0.2, "replacing alone leaves the parts strangers"
     assert off(8) < 0.4 * off(1)

@@ -9,6 +9,7 @@ from torch import Tensor
 import reverie
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Path
+from reverie.core.errors import RequestError
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.space import Space
@@ -29,8 +30,8 @@ from reverie.samplers.integrate import integrate
 class Known(Model):
     """The exact denoiser of Gaussian pictures."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], mean: Tensor, covariance: Tensor) -> None:
-        super().__init__(ModelConfig(), Space(shape), {})
+    def __init__(self, path: Path, shape: tuple[int, ...], mean: Tensor, covariance: Tensor, classes: int = 0) -> None:
+        super().__init__(ModelConfig(), Space(shape, classes=classes), {})
         self.exact, self.path, self.covariance = GaussianData(path, mean, covariance), path, covariance
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Dirac:
@@ -62,6 +63,15 @@ def test_autoguidance_extrapolates_from_the_worse_models_data_through_the_better
     x = integrate(guided, Heun(), x_1, time_grid(30), noise)
     torch.testing.assert_close(x, integrate(wanted, Heun(), x_1, time_grid(30), noise), rtol=0, atol=1e-6)
     torch.testing.assert_close(x.mean(0), wanted.mean, rtol=0, atol=0.03)
+
+
+def test_autoguidance_takes_no_labels_of_other_classes() -> None:
+    def known(classes: int) -> Known:
+        return Known(Straight(), (1, 2, 2), MEANS[0], COVARIANCE, classes)
+
+    Autoguidance(known(10), known(0), 2.0)
+    with pytest.raises(RequestError, match="the same classes; these have 10 and 3"):
+        Autoguidance(known(10), known(3), 2.0)
 
 
 def test_autoguidance_of_another_spread_narrows_it_by_the_same_rule() -> None:

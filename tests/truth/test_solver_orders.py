@@ -245,6 +245,19 @@ def test_samplers_with_noise_hit_mean_and_covariance_at_the_data(path):
         assert (covariance - COVARIANCE).abs().max() < least, solver
 
 
+def test_the_last_step_is_not_corrected_where_a_path_ends_with_some_noise():
+    asked = []
+
+    class Counted(GaussianData):
+        def denoise(self, x_t, t, condition=None):
+            asked.append(float(t[0]))
+            return super().denoise(x_t, t, condition)
+
+    model = Counted(Karras(), MEAN, COVARIANCE)
+    integrate(model, PredictorCorrector(), noise(4).normal(2).double(), [1.0, 0.5, 0.0], noise(4))
+    assert asked == [1.0, 0.5, 0.5]
+
+
 def test_langevin_steps_have_their_own_variance():
     """Many of them at one time: V / (1 - eps / 2 V) along each axis of the covariance V, eps = 2 (r sigma)^2."""
     path, r, many = Exploding(), 0.4, 150

@@ -56,7 +56,8 @@ def weight(
         \text{sigmoid } \frac{e^\lambda \operatorname{sigmoid}(b - \lambda)}{k^2}, \quad
         \text{bound } -\frac{d\lambda}{dt} \frac{e^\lambda}{2 k^2}
 
-    ``simple`` is the plain error of what is predicted; ``eps`` that of the noise, whatever is predicted.
+    ``simple`` is the plain error of what is predicted; ``eps`` that of the noise, whatever is predicted. The
+    measure :math:`d \lambda` of papers that integrate over it is left to how t is drawn; ``bound`` alone has it.
 
     Arguments:
         weighting: its name.

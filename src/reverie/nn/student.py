@@ -36,7 +36,7 @@ class Student(nn.Module):
     def __init__(self, teacher: Model) -> None:
         super().__init__()
         self.model = copy.deepcopy(teacher)
-        for module in self.model.averaged():  # what its samples come from; anything else stays as it is
+        for module in self.learners():
             module.requires_grad_(True)
 
     @property
@@ -48,8 +48,8 @@ class Student(nn.Module):
         return denoiser(self.model).space
 
     def learners(self) -> list[nn.Module]:
-        """The modules that learn."""
-        return list(self.model.averaged())
+        """The modules that learn: all that its samples come from but the path, along which it is asked."""
+        return [module for module in self.model.averaged() if module is not self.path]
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         return denoiser(self.model).denoise(x_t, t, condition)
@@ -87,8 +87,9 @@ def find_teacher(parts: Mapping[str, Part], space: Space) -> Part | None:
         raise RequestError(f"the teacher knows rows of shape {list(known.shape)}, the data have {list(space.shape)}")
     if known.classes not in (0, space.classes):
         raise RequestError(f"the teacher knows {known.classes} classes, the data have {space.classes}")
-    # One that does without maps teaches without them.
-    if known.maps != space.maps and (space.maps or not part.model.maps_optional):
+    if known.maps != space.maps and part.model.maps_optional:
+        raise RequestError("the teacher learned to be controlled by maps, and nothing else: teach with its base")
+    if known.maps != space.maps:
         raise RequestError(_differ("maps of {} channels", "maps", known.maps, space.maps))
     if known.sequence != space.sequence:
         raise RequestError(_differ("sequences of {} values", "sequences", known.sequence, space.sequence))

@@ -57,12 +57,12 @@ class PredictorCorrector(Solver):
         predictor = Ancestral("posterior" if self.predictor == "ancestral" else "beta")
         x_s, _ = predictor.step(model, x_t, t, s, condition, noise, ())
         alpha_s, sigma_s = (per_row(a, x_t) for a in model.path(s))
-        if not bool((sigma_s > 0).any()):
+        if not bool((s > 0).any()):
             return x_s, state
         rate = 2 * self.snr**2  # epsilon / sigma_s^2
         for _ in range(self.corrections):
             drift = alpha_s * model.denoise(x_s, s, condition).mean - x_s
             z = noise.normal(*x_t.shape[1:]).to(x_t.dtype)
             corrected = x_s + rate * drift + (2 * rate) ** 0.5 * sigma_s * z
-            x_s = torch.where(sigma_s > 0, corrected, x_s)
+            x_s = torch.where(per_row(s, x_t) > 0, corrected, x_s)
         return x_s, state

@@ -164,7 +164,7 @@ class Consistency(core.Model):
     def loss(self, turn: Turn) -> Loss:
         """Consistency distillation (Song et al., Equation 7) or training (Song and Dhariwal, Section 3).
 
-        Weighted as there, and by the root of the number of values, so that losses of rows of all sizes are alike.
+        Weighted as there, and by the root of the number of values: pseudo-Huber is then alike for rows of all sizes.
         """
         x_0, config = turn.batch.x, self.config
         levels = self.levels(curriculum(turn.progress.fraction, *config.intervals)).to(x_0.device)

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reverie.core.batch import Condition
+from reverie.core.errors import RequestError
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.nn.conditioning import concatenated
@@ -59,7 +60,7 @@ class Network(nn.Module):
     def __init__(self, config: Config, space: Space) -> None:
         super().__init__()
         self.embedding = ConditionEmbedding(space, 64, config.width)
-        self.maps = space.maps
+        self.maps, self.shape = space.maps, space.shape
         places = space.size // space.shape[0]
         self.stem = nn.Linear(space.size + space.maps * places, config.width)
         self.blocks = nn.ModuleList([Block(config.width, config.width, config.dropout) for _ in range(config.blocks)])
@@ -70,6 +71,8 @@ class Network(nn.Module):
         self, x: Tensor, t: Tensor, condition: Condition | None = None, residuals: Sequence[Tensor] = ()
     ) -> Tensor:
         """Returns a tensor of x's shape; ``residuals``, ``[B, width]`` each, are added after the blocks in order."""
+        if x.shape[1:] != self.shape:
+            raise RequestError(f"an mlp knows rows of shape {list(self.shape)} alone, not {list(x.shape[1:])}")
         vector = self.embedding(t, condition)
         h = self.stem(concatenated(x, condition, self.maps).flatten(1))
         for k, block in enumerate(self.blocks):

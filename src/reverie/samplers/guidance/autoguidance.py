@@ -34,7 +34,7 @@ class Autoguidance(Wrapper):
         guidance: w; 1 is the better one itself.
 
     Raises:
-        RequestError: rows or paths differ.
+        RequestError: rows, classes or paths differ.
     """
 
     bad: Denoises
@@ -46,6 +46,9 @@ class Autoguidance(Wrapper):
             raise RequestError(
                 f"autoguidance needs two models of the same rows; these have {shapes[0]} and {shapes[1]}"
             )
+        if self.bad.space.classes not in (0, self.model.space.classes):
+            known, other = self.model.space.classes, self.bad.space.classes
+            raise RequestError(f"autoguidance needs two models of the same classes; these have {known} and {other}")
         t = torch.linspace(0.1, 0.9, 5)
         if not all(torch.allclose(a, b) for a, b in zip(self.model.path(t), self.bad.path(t), strict=True)):
             raise RequestError("autoguidance needs two models over the same path from data to noise; these differ")

@@ -45,7 +45,7 @@ class RePaint(Solver):
     x: Tensor
 
     def init(self, x_t: Tensor, steps: int = 1) -> State:
-        return self.inner.init(x_t, steps)
+        return (torch.tensor(steps), *self.inner.init(x_t, steps))
 
     def step(
         self,
@@ -57,13 +57,14 @@ class RePaint(Solver):
         noise: Noise,
         state: State,
     ) -> tuple[Tensor, State]:
+        steps, *memory = state
         if bool((s > t).all()):
             x_s = renoised(model.path, x_t, t, s, noise)
-            return x_s, self.inner.init(x_s)  # what it remembers lies on the other side of the jump
-        x_s, state = self.inner.step(model, x_t, t, s, condition, noise, state)
+            return x_s, self.init(x_s, int(steps))  # what the other remembers lies on the other side of the jump
+        x_s, past = self.inner.step(model, x_t, t, s, condition, noise, tuple(memory))
         alpha_s, sigma_s = (per_row(a, x_s) for a in model.path(s))
         z = noise.normal(*x_s.shape[1:]).to(x_s.dtype)
-        return torch.where(self.mask.known, alpha_s * self.x + sigma_s * z, x_s), state
+        return torch.where(self.mask.known, alpha_s * self.x + sigma_s * z, x_s), (steps, *past)
 
 
 def renoised(path: Path, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise) -> Tensor:
