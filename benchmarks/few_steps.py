@@ -35,7 +35,7 @@ from reverie.training.grids import layout
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RUNS = ROOT / "benchmarks" / "results" / "few-steps.json", ROOT / "runs" / "few-steps"
 STEPS = (1, 2, 4)
-STUDENTS = ("consistency", "consistency-distillation", "reflow", "progressive-distillation")
+STUDENTS = ("consistency", "consistency-distillation", "reflow", "reflow-steps", "progressive-distillation")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,10 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows[asked.teacher] = measure(asked.teacher, reverie.load(teacher.folder), (None, *STEPS))
         write(settings, rows)
     for name in asked.only:
-        part = {} if name == "consistency" else {"teacher": f"run:{teacher.folder}"}
-        run = reverie.train(name, asked.source, out=RUNS / name, time=asked.time, changes=part)
+        run = student(name, teacher, asked.source, asked.time)
         rows[name] = measure(name, reverie.load(run.folder), STEPS)
         write(settings, rows)
+
+
+def student(name: str, teacher: Run, source: str, time: str) -> Run:
+    """Trains one, or judges it as it is; ``reflow-steps`` goes on from ``reflow``, at its own two steps alone."""
+    changes = {} if name == "consistency" else {"teacher": f"run:{teacher.folder}"}
+    if name == "reflow-steps":
+        changes |= {"start": f"run:{RUNS / 'reflow'}", "model.times": "steps"}
+    return reverie.train(name.removesuffix("-steps"), source, out=RUNS / name, time=time, changes=changes)
 
 
 def earlier(settings: dict[str, Any]) -> dict[str, Any]:
