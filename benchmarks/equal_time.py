@@ -5,9 +5,9 @@
 The peers have the defaults of their own examples, scaled to a few million parameters: denoising-diffusion-pytorch those
 of its README (its DDIM in 50 steps), torchcfm those of its CIFAR-10 example (Euler's method in 50 steps, with its
 averaged or its latest weights, whichever are better). Ours is ``flow-matching`` as ``reverie train`` has it, and
-without labels, which the peers do not see either, in its own 12 steps and in 50. Distances are of ``--samples`` samples to the
-training rows, in the features that ``reverie evaluate`` picks, and in random ones, which are duller; the floor is that
-of as many held-out rows, or training rows where those are too few. Trained runs of ours are judged as they are.
+without labels, which the peers do not see either, in its own 12 steps and in 50. Distances are of ``--samples`` samples
+to the training rows, in the features that ``reverie evaluate`` picks, and in random ones, which are duller; the floor
+is that of as many held-out rows, or training rows where those are too few. Trained runs of ours are judged as they are.
 Writes ``benchmarks/results/equal_time.json``, and samples and grids in runs/equal-time.
 """
 
