@@ -197,8 +197,7 @@ def floor(dataset: Dataset, count: int) -> Tensor:
 
 def keep(data: str, name: str, found: dict[str, Any]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    results.setdefault(data, {})[name] = found
-    results["machine"] = machine()
+    results.setdefault(data, {})[name] = {**found, "machine": machine()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(data, name, json.dumps(found), flush=True)
 
