@@ -182,6 +182,8 @@ def test_parts_are_copied_hashed_and_missed(tmp_path: Path) -> None:
     part.unlink()
     with pytest.raises(ReverieError, match="is missing"):
         reverie.train("dcgan", "digits", out=tmp_path / "second", changes={**changes, "train.steps": 2}, quiet=True)
+    with pytest.raises(RequestError, match="start is a dcgan, from which this gan cannot go on"):
+        reverie.train("gan", "digits", out=tmp_path / "y", changes=changes, quiet=True)
     with pytest.raises(RequestError, match="no run at"):
         reverie.train("dcgan", "digits", out=tmp_path / "x", changes={**changes, "start": "run:nowhere"}, quiet=True)
 

@@ -133,6 +133,13 @@ def test_a_run_with_maps_from_training_to_its_samples(tmp_path: Path):
     for k in range(2):
         Image.fromarray(np.full((16, 16), 255 * k, np.uint8)).save(folder / f"{k}.png")
     given = reverie.conditions(run.recipe.data, model.space, maps=str(folder))(torch.arange(3)).image
+    clear = np.zeros((16, 16, 4), dtype=np.uint8)
+    clear[4:9] = 255  # white lines on nothing
+    (folder.parent / "clear").mkdir()
+    Image.fromarray(clear, "RGBA").save(folder.parent / "clear" / "0.png")
+    for fit in (False, True):
+        lines = reverie.conditions(run.recipe.data, model.space, maps=str(folder.parent / "clear"), fit=fit)
+        assert torch.equal(lines(torch.arange(1)).image[0, 0, :, 0], torch.tensor(clear[:, 0, 3] / 127.5 - 1).float())
     assert sorted(given.mean((1, 2, 3)).tolist())[0] == -1.0
     assert given.shape == (3, 1, 16, 16)
     other = reverie.conditions(run.recipe.data, model.space, data="emoji")

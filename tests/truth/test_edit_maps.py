@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,10 +68,11 @@ def test_each_result_is_shown_its_own_pictures_map() -> None:
 def test_maps_are_made_of_pictures_from_files(tmp_path: Path) -> None:
     save_grid(torch.rand(1, *SHAPE), tmp_path / "picture.png", 1, 1)
     asked = Asked(images=(tmp_path / "picture.png",), settings=("steps=3", "strength=1"), count=2)
-    sheet = pictured(None, Told(), "sdedit", asked, "cpu", None, lambda note: None)
+    run = SimpleNamespace(recipe=SimpleNamespace(data={"background": "white"}))
+    sheet = pictured(run, Told(), "sdedit", asked, "cpu", None, lambda note: None)
     assert (sheet.x - sheet.x[:1]).abs().max() < 1e-5
     with pytest.raises(RequestError, match="inpaint has none to show: take invert, sdedit or vary"):
-        pictured(None, Told(), "inpaint", Asked(images=asked.images, box="0,0,2,2"), "cpu", None, lambda note: None)
+        pictured(run, Told(), "inpaint", Asked(images=asked.images, box="0,0,2,2"), "cpu", None, lambda note: None)
 
 
 @pytest.mark.parametrize("recipe", ["sr3", "ddpm"])

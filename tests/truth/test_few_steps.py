@@ -12,6 +12,7 @@ from scipy import stats
 from torch import nn
 
 from reverie.core.batch import Batch, Condition
+from reverie.core.capabilities import Decodes, Denoises, Encodes, LogProb
 from reverie.core.errors import RequestError
 from reverie.core.model import Model, ModelConfig, Part
 from reverie.core.noise import KeyedNoise
@@ -517,6 +518,20 @@ def test_training_at_the_steps_alone_asks_each_to_mend_what_those_before_it_miss
     torch.testing.assert_close(model.loss(turn(48)).terms["velocity"], error.square().mean())
     model.student, model.pairs.draw = Coupled(), lambda noise, labelled: (x_1, Coupled().couple(x_1), Condition())
     assert model.loss(turn(1)).terms["velocity"].item() < 1e-20, "where no step misses all is as between pairs"
+
+
+def test_what_was_trained_at_its_steps_alone_is_asked_at_no_other_times():
+    model, noise = reflowed(times="steps", sampling={"steps": 2}), Doubled(KeyedNoise(0, torch.arange(5), "s"))
+    model.student = Constant()
+    x_1 = noise.fork("z").normal(2)
+    torch.testing.assert_close(model.decode((x_1,)), x_1 - Constant.w)
+    assert torch.equal(model.decode((noise.normal(2),)), model.sample(Doubled(KeyedNoise(0, torch.arange(5), "s"))))
+    assert [model.view(kind) for kind in (Denoises, LogProb, Encodes)] == [None] * 3
+    assert model.view(Decodes) is model
+    for other in ({"steps": 4}, {"steps": 2, "solver": "heun"}):
+        with pytest.raises(RequestError, match="its own steps alone, steps=2 solver=euler"):
+            model.sample(noise, how=reflow.Sampling(**other))
+    assert all(reflowed().view(kind) for kind in (Denoises, LogProb, Encodes, Decodes))
 
 
 def test_straightness_of_a_gaussian_flow_is_its_integral():

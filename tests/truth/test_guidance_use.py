@@ -93,6 +93,9 @@ def test_the_tool_guide_moves_samples_by_the_same_rule() -> None:
     plain, guided = sheet.x.chunk(2)
     shift = (MEANS[0] - MEANS[1]).float().view(1, 1, 2, 2).expand_as(plain)
     torch.testing.assert_close(guided - plain, shift, rtol=0, atol=1e-4)
+    bad.space = Space((1, 2, 2), maps=1)
+    with pytest.raises(RequestError, match="draws from maps"):
+        guide.draw(task, guide.Settings(method="autoguidance"))
 
 
 @pytest.mark.parametrize("path", [LinearBetas(), Straight()], ids=["ddpm", "straight"])

@@ -40,6 +40,15 @@ def test_adjoint_and_pseudo_inverse(name: str) -> None:
     check_linear(a, SPACE)
 
 
+def test_operators_that_see_nothing_or_more_than_one_image_are_refused() -> None:
+    with pytest.raises(RequestError, match="sees nothing"):
+        check_linear(lambda x: 0 * x, SPACE)
+    with pytest.raises(RequestError, match="mixes the images of a batch"):
+        check_linear(lambda x: x.flip(0), SPACE)
+    with pytest.raises(RequestError, match="mixes the images of a batch"):
+        check_linear(lambda x: x - x.mean(0), SPACE)
+
+
 def test_operators_by_hand() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4)
     small = find_operator("downsample:2", Space((1, 4, 4)))

@@ -55,9 +55,13 @@ def conditions(
     channels, *sides = space.drawn_from
     if channels not in (1, 3):
         raise RequestError(f"maps of {channels} channels cannot be read from pictures; use --data SOURCE")
+    lines = not space.picture and _of_two_values(trained_on, space, observes)
+    # What is not drawn in a map of lines is black; pictures lie on what those of the training lay on.
+    ground = "black" if lines else DataConfig.read(trained_on, "data").background
     if not fit and not space.picture:
-        return given_maps(maps, space.drawn_from, _of_two_values(trained_on, space, observes))
+        return given_maps(maps, space.drawn_from, lines, ground)
     settings = {"source": maps, "size": sides[0], "channels": channels, "condition": "none", "held_out": 0.0}
+    settings["background"] = ground
     pictures = open_data(DataConfig.read(settings, "data")).train
     return lambda ids: Condition(image=pictures.take(ids.cpu().numpy() % len(pictures))[0])
 

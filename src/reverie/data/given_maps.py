@@ -24,13 +24,14 @@ SHADES, MOSTLY = 0.8, 0.5
 """Values that far from 0 are black or white; a map of which that share is neither is no drawing of lines."""
 
 
-def given_maps(source: str, wanted: tuple[int, ...], two_values: bool) -> Asks:
+def given_maps(source: str, wanted: tuple[int, ...], two_values: bool, background: str) -> Asks:
     """Maps from the pictures of a source, over again where there are fewer than samples.
 
     Arguments:
         source: a folder, or whatever ``data.source`` takes.
         wanted: the maps of the model, ``(1 or 3, H, W)``.
         two_values: whether they are black and white.
+        background: the colour under transparent pixels.
 
     Returns:
         ids ``[B]`` to conditions; it raises RequestError where the pictures are coloured and the model's maps are not,
@@ -50,6 +51,7 @@ def given_maps(source: str, wanted: tuple[int, ...], two_values: bool) -> Asks:
             f"maps of {width}x{height}: give it such, or add --fit to have their middle square resized"
         )
     settings = {"source": source, "size": height, "channels": 3, "condition": "none", "held_out": 0.0}
+    settings["background"] = background
     pictures = open_data(DataConfig.read(settings, "data")).train
 
     def asked(ids: Tensor) -> Condition:

@@ -65,10 +65,12 @@ def read_pictures(
     found, notes = [], []
     for file in files:
         image = _opened(file)
-        if image.size != (width, height):
-            notes.append(f"{file.name}: {image.width}x{image.height}, its middle square resized to {width}x{height}")
-        image = _opaque(image, file, Transform(size=height, channels=channels, background=background))
         whole = image.width == image.height and height % image.width == 0
+        if image.size != (width, height):
+            squares = f"each of its pixels a square of {height // image.width}x{height // image.width}"
+            done = squares if whole else f"its middle square resized to {width}x{height}"
+            notes.append(f"{file.name}: {image.width}x{image.height}, {done}")
+        image = _opaque(image, file, Transform(size=height, channels=channels, background=background))
         if whole and factor and image.width < width and image.width * factor != width:
             raise RequestError(
                 f"{file.name}: {factor} times {image.width}x{image.height} is not the model's {width}x{height}; "

@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 
 from reverie.core.allocator import keep_freed_memory
 from reverie.core.capabilities import Observes
+from reverie.core.errors import RequestError
 from reverie.core.player import Progress
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
 from reverie.training.build import build, load_parts, parts_of_other_data, resolve, save_model
-from reverie.training.checkpoint import load_weights, resume, save
+from reverie.training.checkpoint import WeightsError, load_weights, resume, save
 from reverie.training.checkup import checkup
 from reverie.training.config import TrainConfig
 from reverie.training.display import Display, memory_mib, pick_display
@@ -70,7 +71,12 @@ class Sitting:
         """The beginning of a fresh run: another run's weights, and what the model wants to see of the data."""
         model = self.loop.model
         if "start" in self.recipe.parts:
-            load_weights(model, load_file(Run(self.run.parts / "start").model_file))
+            start = Run(self.run.parts / "start")
+            try:
+                load_weights(model, load_file(start.model_file))
+            except WeightsError as error:
+                name, there = self.recipe.model["name"], start.recipe.name
+                raise RequestError(f"start is a {there}, from which this {name} cannot go on: {error}") from None
         if self.ranks.first:
             model.on_start(feed)
         self.ranks.broadcast([*model.parameters(), *model.buffers()])

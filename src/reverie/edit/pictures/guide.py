@@ -68,6 +68,10 @@ def _denoisers(task: Task, settings: Settings, labels: Tensor) -> tuple[Denoises
     if settings.method == "autoguidance":
         if task.worse is None:
             raise RequestError("autoguidance needs --other RUN, a less trained or smaller run on the same data")
+        if task.worse.space.maps and not task.worse.maps_optional:
+            raise RequestError(
+                "the run --other draws from maps, which samples here have not: take one that does without"
+            )
         condition = Condition(label=labels) if classes else Condition()
         return model, Autoguidance(model, denoiser(task.worse), settings.guidance), condition
     if settings.method == "classifier":

@@ -115,7 +115,10 @@ class DDPM(core.Model):
         if space.levels is not None:
             raise RequestError("ddpm needs continuous rows, not integers")
         if config.bound_times >= config.steps:
-            raise RequestError(f"bound_times = {config.bound_times} must be less than steps = {config.steps}")
+            raise RequestError(
+                f"bound_times = {config.bound_times} must be less than steps = {config.steps}: "
+                f"add model.bound_times={config.steps - 1}"
+            )
         self.path = LinearBetas(config.steps, *config.betas)
         self.chain = Chain(self.path, config.steps, config.bound_times)
         role, choice = self.networks["network"]

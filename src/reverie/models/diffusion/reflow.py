@@ -18,7 +18,8 @@ from x_1 have come to, so that each step mends what the ones before it missed:
 .. math:: L = E_{k, (x_0, x_1)} \lVert u_\theta(\hat x_t, t) - (\hat x_t - x_0) / t \rVert^2, \quad t = 1 - k / K, \quad
     \hat x_{t - 1/K} = \hat x_t - u_\theta(\hat x_t, t) / K, \quad \hat x_1 = x_1
 
-Begin that from a reflow (``start=run:REFLOW``); at other times the network then knows nothing any more.
+Begin that from a reflow (``start=run:REFLOW``). At other times the network then knows nothing any more: it draws in
+those K steps, and neither denoises nor has a density.
 
 The student is a copy of its teacher, asked in straight coordinates. It denoises in the sense of its own coupling:
 its mean is of the rows whose *pairs* pass through x_t, and not of rows to which independent noise was added.
@@ -43,8 +44,9 @@ from torch import Tensor, nn
 
 from reverie.core import model as core
 from reverie.core.batch import Condition
-from reverie.core.capabilities import Posterior
+from reverie.core.capabilities import Denoises, Encodes, LogProb, Posterior
 from reverie.core.errors import RequestError
+from reverie.core.model import C
 from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
@@ -199,6 +201,9 @@ class Reflow(core.Model):
         self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
     ) -> Tensor:
         how = how or self.config.sampling
+        known = self.config.sampling.steps
+        if self.config.times == "steps" and (how.steps, how.solver) != (known, Euler()):
+            raise RequestError(f"times=steps: this reflow knows its own steps alone, steps={known} solver=euler")
         model = ClassifierFree(self, how.guidance) if self.space.classes else self
         x_1 = noise.normal(*self.space.shape)
         x = integrate(model, how.solver, x_1, time_grid(how.steps), noise, condition, watch)
@@ -218,7 +223,13 @@ class Reflow(core.Model):
         return (integrate(self, Heun(), x, times, _no_noise(x)),)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
+        if self.config.times == "steps":
+            return integrate(self, Euler(), z[0], time_grid(self.config.sampling.steps), _no_noise(z[0]))
         return integrate(self, Heun(), z[0], time_grid(CODING_STEPS), _no_noise(z[0]))
+
+    def view(self, kind: type[C]) -> C | None:
+        between = (Denoises, LogProb, Encodes)  # what needs times between the steps
+        return None if self.config.times == "steps" and kind in between else super().view(kind)
 
 
 CODING_STEPS = 10
