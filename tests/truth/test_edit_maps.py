@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from types import SimpleNamespace
 
 import pytest
 import torch
