@@ -22,7 +22,7 @@ demo: .venv/demo
 	@echo "  $(BIN)/reverie models"
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/check
 	$(BIN)/ruff check .

@@ -6,15 +6,15 @@ from torch import Tensor
 
 from reverie.core.errors import RequestError
 from reverie.core.space import Space
-from reverie.maths.operators import Blur, Function, Grey, Mask, Operator, check_linear, find_operator
+from reverie.maths.operators import Blur, Function, Grey, Mask, Operator, blur, check_linear, downsample, grey
 
 SPACE = Space((3, 8, 12))
 KNOWN = torch.rand(8, 12, generator=torch.Generator().manual_seed(1)) < 0.6
 OPERATORS: dict[str, Operator] = {
     "mask": Mask(KNOWN),
-    "downsample": find_operator("downsample:4", SPACE),
-    "grey": find_operator("grey", SPACE),
-    "blur": find_operator("blur:1.5", SPACE),
+    "downsample": downsample(SPACE, 4),
+    "grey": grey(SPACE),
+    "blur": blur(SPACE, 1.5),
     "function": Function(lambda x: x[..., 1:] - x[..., :-1] + 0.5 * x.flip(-2)[..., 1:], SPACE),
 }
 
@@ -51,29 +51,27 @@ def test_operators_that_see_nothing_or_more_than_one_image_are_refused() -> None
 
 def test_operators_by_hand() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4)
-    small = find_operator("downsample:2", Space((1, 4, 4)))
+    small = downsample(Space((1, 4, 4)), 2)
     assert small(x).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
     assert small.adjoint(torch.ones(1, 1, 2, 2)).unique().tolist() == [0.25]
     assert torch.allclose(Grey()(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)), torch.tensor(0.299))
-    blur = Blur((9, 9), 1.0, least=0.0)
+    blurred = Blur((9, 9), 1.0, least=0.0)
     point = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
     point[0, 0, 4, 4] = 1
-    seen = blur(point)[0, 0]
+    seen = blurred(point)[0, 0]
     assert torch.allclose(seen[4, 5] / seen[4, 4], torch.tensor(-0.5).double().exp())
     assert torch.allclose(Blur((9, 9), 1.0)(torch.ones_like(point)), torch.ones_like(point)), "light is kept"
 
 
 def test_what_is_refused() -> None:
-    for text, message in {
-        "downsample:5": "divides 8 and 12",
-        "downsample:": "write downsample:4",
-        "blur:0": "sigma",
-        "sharpen": "no operator",
-    }.items():
-        with pytest.raises(RequestError, match=message):
-            find_operator(text, SPACE)
+    with pytest.raises(RequestError, match=r"factor=5 .* divides 8 and 12"):
+        downsample(SPACE, 5)
+    with pytest.raises(RequestError, match="sigma=1000 pixels"):
+        blur(SPACE, 1000)
     with pytest.raises(RequestError, match="grey already"):
-        find_operator("grey", Space((1, 8, 8)))
+        grey(Space((1, 8, 8)))
+    with pytest.raises(RequestError, match="operators are of images"):
+        grey(Space((2,)))
     with pytest.raises(RequestError, match="every pixel"):
         Mask(torch.ones(4, 4, dtype=torch.bool))
     with pytest.raises(RequestError, match="no pixel"):

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reverie.core.errors import RequestError, nearest
+from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
 from reverie.core.space import Space
 
@@ -263,31 +263,45 @@ def check_linear(operator: Callable[[Tensor], Tensor], space: Space) -> None:
         )
 
 
-def find_operator(text: str, space: Space) -> Operator:
-    """An operator by name, for images of a space: ``grey``, ``downsample:4`` (factor), ``blur:1.5`` (sigma).
+def grey(space: Space) -> Grey:
+    """What takes images of a space to grey.
 
     Raises:
-        RequestError: there is none, its number cannot be read, or it does not fit the images.
+        RequestError: they are grey already, or no images.
     """
+    if _of_image(space)[0] != 3:
+        raise RequestError("grey is made of colours; these images are grey already")
+    return Grey()
+
+
+def downsample(space: Space, factor: int) -> Downsample:
+    """What makes images of a space ``factor`` times smaller.
+
+    Raises:
+        RequestError: the factor does not divide their sides, or they are no images.
+    """
+    _, height, width = _of_image(space)
+    if factor < 2 or height % factor or width % factor:
+        raise RequestError(f"factor={factor} is no whole number above 1 that divides {height} and {width}")
+    return Downsample(factor)
+
+
+def blur(space: Space, sigma: float) -> Blur:
+    """What blurs images of a space by ``sigma`` pixels.
+
+    Raises:
+        RequestError: sigma leaves nothing of them, or changes nothing; or they are no images.
+    """
+    _, height, width = _of_image(space)
+    most = min(height, width) / 4
+    if not 0.1 <= sigma <= most:
+        raise RequestError(
+            f"sigma={sigma:g} pixels does not lie between 0.1 and {most:g}, a quarter of the image's side"
+        )
+    return Blur((height, width), sigma)
+
+
+def _of_image(space: Space) -> tuple[int, int, int]:
     if not space.is_image:
         raise RequestError(f"operators are of images; these rows have the shape {list(space.shape)}")
-    name, _, number = text.partition(":")
-    channels, height, width = space.shape
-    if name == "grey":
-        if channels != 3:
-            raise RequestError("grey is made of colours; these images are grey already")
-        return Grey()
-    if name not in ("downsample", "blur"):
-        raise RequestError(f"no operator '{name}'{nearest(name, ('grey', 'downsample', 'blur'))}")
-    try:
-        amount = float(number)
-    except ValueError:
-        raise RequestError(f"'{text}': write downsample:4 (a factor) or blur:1.5 (pixels)") from None
-    if name == "blur":
-        if not 0.1 <= amount <= min(height, width) / 4:
-            raise RequestError(f"{text}: sigma must lie between 0.1 and a quarter of the image's side")
-        return Blur((height, width), amount)
-    factor = int(amount) if amount.is_integer() else 0
-    if factor < 2 or height % factor or width % factor:
-        raise RequestError(f"{text}: the factor must be a whole number above 1 that divides {height} and {width}")
-    return Downsample(factor)
+    return space.image("operator")

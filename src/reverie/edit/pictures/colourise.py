@@ -5,7 +5,7 @@ from __future__ import annotations
 from reverie.edit.restoring import Restoring, strip
 from reverie.edit.sheet import Sheet
 from reverie.edit.task import Task
-from reverie.maths.operators import find_operator
+from reverie.maths.operators import grey
 
 
 class Settings(Restoring):
@@ -14,5 +14,5 @@ class Settings(Restoring):
 
 def draw(task: Task, settings: Settings) -> Sheet:
     """The grey picture, and coloured ones that come to it."""
-    operator = find_operator("grey", task.model.space)
+    operator = grey(task.model.space)
     return strip(task, operator, operator(task.x).expand_as(task.x), settings)

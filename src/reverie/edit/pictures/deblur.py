@@ -7,7 +7,7 @@ from pydantic import Field
 from reverie.edit.restoring import Restoring, strip
 from reverie.edit.sheet import Sheet
 from reverie.edit.task import Task
-from reverie.maths.operators import find_operator
+from reverie.maths.operators import blur
 
 
 class Settings(Restoring):
@@ -22,6 +22,6 @@ class Settings(Restoring):
 
 def draw(task: Task, settings: Settings) -> Sheet:
     """The blurred picture, and sharp ones that come to it. A file is blurred already; a row is blurred first."""
-    operator = find_operator(f"blur:{settings.sigma}", task.model.space)
+    operator = blur(task.model.space, settings.sigma)
     seen = task.x if task.given else operator(task.x)
     return strip(task, operator, seen, settings, y=seen)

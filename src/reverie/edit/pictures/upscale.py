@@ -7,7 +7,7 @@ from pydantic import Field
 from reverie.edit.restoring import Restoring, strip
 from reverie.edit.sheet import Sheet
 from reverie.edit.task import Task
-from reverie.maths.operators import find_operator
+from reverie.maths.operators import downsample
 
 
 class Settings(Restoring):
@@ -22,6 +22,6 @@ class Settings(Restoring):
 
 def draw(task: Task, settings: Settings) -> Sheet:
     """The small picture, and large ones that come to it."""
-    operator = find_operator(f"downsample:{settings.factor}", task.model.space)
+    operator = downsample(task.model.space, settings.factor)
     # A picture from a file is the small one, however it came; here it stands at full size.
     return strip(task, operator, operator.pseudo_inverse(operator(task.x)), settings)

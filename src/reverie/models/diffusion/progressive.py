@@ -47,16 +47,6 @@ from reverie.samplers.guidance.clip import clipped
 from reverie.samplers.integrate import Watch, integrate
 
 
-class Sampling(core.Sampling):
-    """How samples are drawn.
-
-    Arguments:
-        steps: of DDIM; None for as many as the student has come to, the only ones it was trained for.
-    """
-
-    steps: int | None = Field(None, ge=1)
-
-
 class Config(core.ModelConfig):
     """The model's configuration.
 
@@ -66,7 +56,6 @@ class Config(core.ModelConfig):
         guidance: classifier-free guidance of the first teacher, which its students then have for good.
         drop_label: the share of labels dropped in training, so that it can draw without one.
         optimizer: how the student steps.
-        sampling: how samples are drawn.
     """
 
     steps: tuple[int, int] = (16, 2)
@@ -74,7 +63,6 @@ class Config(core.ModelConfig):
     guidance: float = Field(1.0, ge=0)
     drop_label: float = Field(0.1, ge=0, le=1)
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, warmup=100, clip=1.0)
-    sampling: Sampling = Sampling()
 
 
 class Teaching(core.Memory):
@@ -174,19 +162,21 @@ class Progressive(core.Model):
         return target_of_step(x_t, x_s, *ends)
 
     def sample(
-        self, noise: Noise, condition: Condition | None = None, how: Sampling | None = None, watch: Watch | None = None
+        self,
+        noise: Noise,
+        condition: Condition | None = None,
+        how: core.Sampling | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
-        how = how or self.config.sampling
-        return self._draw(noise.normal(*self.space.shape), how.steps, condition, watch)
+        """In as many steps as the student has come to, the only ones that it knows."""
+        return self._draw(noise.normal(*self.space.shape), condition, watch)
 
     def decode(self, z: tuple[Tensor, ...]) -> Tensor:
-        return self._draw(z[0], self.config.sampling.steps)
+        return self._draw(z[0])
 
-    def _draw(
-        self, x: Tensor, steps: int | None, condition: Condition | None = None, watch: Watch | None = None
-    ) -> Tensor:
+    def _draw(self, x: Tensor, condition: Condition | None = None, watch: Watch | None = None) -> Tensor:
         student: Denoises = clipped(self.student, self.space)
-        times = time_grid(steps or int(self.taught))
+        times = time_grid(int(self.taught))
         x = integrate(straightened(student), DDIM(), x, times, _no_noise(x), condition, watch)
         return x.clamp(-1, 1) if self.space.depth else x
 

@@ -70,8 +70,8 @@ class Config(tricks.LogitConfig):
     @field_validator("generator_terms")
     @classmethod
     def _by_features(cls, weights: dict[str, float]) -> dict[str, float]:
-        if "adversarial" in weights:
-            raise ValueError("this generator learns by feature-matching alone, by which its classifier gains from it")
+        if "adversarial" in weights or not weights.get("feature-matching"):
+            raise ValueError("this generator learns by feature-matching, by which its classifier gains from it")
         return weights
 
     @model_validator(mode="after")
