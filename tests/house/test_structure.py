@@ -105,3 +105,11 @@ def test_listing_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_devices_without_float64_are_asked_for_none() -> None:
+    """Apple's GPU has no float64: what a sampler computes where its rows are takes ``core.device.finest``."""
+    for folder in ("samplers", "models", "nn"):
+        for file in (PACKAGE / folder).rglob("*.py"):
+            found = re.search(r"\.double\(\)|float64, device", file.read_text(encoding="utf-8"))
+            assert not found, f"{file}: {found.group() if found else ''}"

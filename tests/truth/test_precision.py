@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reverie.core import device as devices
-from reverie.core.device import autocast
+from reverie.core.device import autocast, finest
 from reverie.core.space import Space
 
 CPU = torch.device("cpu")
@@ -48,3 +48,8 @@ def test_bf16_is_taken_where_it_was_measured_to_be_faster(monkeypatch, cost, fas
     monkeypatch.setattr(devices.F, "conv2d", convolve)
     monkeypatch.setattr(devices, "perf_counter", lambda: clock[0])
     assert devices._cpu_is_faster_in_bf16.__wrapped__() is faster
+
+
+def test_the_finest_numbers_are_those_that_a_device_has() -> None:
+    assert finest(torch.device("cpu")) == finest(torch.device("cuda", 1)) == torch.float64
+    assert finest(torch.device("mps")) == torch.float32

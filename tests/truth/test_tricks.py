@@ -307,7 +307,7 @@ def test_tags_are_drawn_of_truncated_latents_where_samples_are() -> None:
         ("began", {"label_noise": 0.1}, "no label to change"),
         ("ebgan", {"objective": "hinge"}, "an energy, which has a loss of its own"),
         ("ssgan", {"objective": "hinge"}, "a cross-entropy"),
-        ("ssgan", {"generator_terms": {"adversarial": 1.0}}, "learns by feature-matching alone"),
+        ("ssgan", {"generator_terms": {"adversarial": 1.0}}, "learns by feature-matching, by which"),
         ("bigan", {"generator_terms": {"feature-matching": 1.0}}, "the encoder learns by the game alone"),
         ("ssgan", {"unlabelled": 0, "penalties": {"r1": 1.0}}, "sees no generated rows: leave penalties out"),
         ("ssgan", {"unlabelled": 0, "label_noise": 0.1}, "sees no generated rows: leave label_noise out"),

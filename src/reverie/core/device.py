@@ -15,6 +15,7 @@ from reverie.core.errors import RequestError
 from reverie.core.space import Space
 
 Precision = Literal["auto", "fp32", "bf16"]
+CPU = torch.device("cpu")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -35,6 +36,11 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError):
         raise RequestError(f"no device '{name}' here; try --device auto or --device cpu") from None
     return device
+
+
+def finest(device: torch.device) -> torch.dtype:
+    """The finest floating point numbers there: float64, but on Apple's GPU, which has none, float32."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def has_fast_bf16(device: torch.device) -> bool:

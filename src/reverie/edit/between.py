@@ -20,6 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reverie.core.device import finest
+
 
 def line(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """(1 - t) a + t b, ``[T, ...]`` for a, b of one shape and t ``[T]``."""
@@ -29,13 +31,15 @@ def line(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 def circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """The great circle from a to b, ``[T, ...]``; a line where the two point the same or opposite ways."""
-    cos = (a.double() * b.double()).sum() / (a.double().norm() * b.double().norm()).clamp(min=1e-12)
+    dtype, exact = a.dtype, finest(a.device)
+    a, b, t = a.to(exact), b.to(exact), t.to(exact)
+    cos = (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-12)
     omega = torch.arccos(cos.clamp(-1.0, 1.0))
     if omega.sin() < 1e-4:
-        return line(a, b, t)
-    t = t.double().view(-1, *[1] * a.ndim)
-    z = (((1.0 - t) * omega).sin() * a.double() + (t * omega).sin() * b.double()) / omega.sin()
-    return z.to(a.dtype)
+        return line(a, b, t).to(dtype)
+    t = t.view(-1, *[1] * a.ndim)
+    z = ((1.0 - t) * omega).sin() * a + (t * omega).sin() * b
+    return (z / omega.sin()).to(dtype)
 
 
 PATHS = {"spherical": circle, "linear": line}

@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reverie.core.capabilities import Path
+from reverie.core.device import CPU, finest
 from reverie.maths.ends import check_betas, check_rising
 
 
@@ -31,7 +32,7 @@ def per_row(a: Tensor, x: Tensor) -> Tensor:
     return a.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def prior_scale(path: Path, device: torch.device | None = None) -> float:
+def prior_scale(path: Path, device: torch.device = CPU) -> float:
     r"""The standard deviation of the noise that sampling starts from, :math:`x_1 \sim N(0, s^2 I)`.
 
     .. math:: s = \sqrt{\alpha_1^2 + \sigma_1^2}
@@ -40,7 +41,7 @@ def prior_scale(path: Path, device: torch.device | None = None) -> float:
     noise, and sigma_1 to the third digit on those that let it explode.
     """
     with torch.no_grad():
-        alpha_1, sigma_1 = path(torch.ones(1, dtype=torch.float64, device=device))
+        alpha_1, sigma_1 = path(torch.ones(1, dtype=finest(device), device=device))
     return math.hypot(float(alpha_1), float(sigma_1))
 
 

@@ -30,6 +30,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from reverie.core import model as core
+from reverie.core.device import finest
 from reverie.core.errors import RequestError, nearest
 from reverie.core.noise import Noise
 from reverie.core.player import Loss, Turn
@@ -208,8 +209,9 @@ def latent(noise: Noise, length: int, how: Sampling | None = None) -> Tensor:
     """Standard normals ``[B, length]``, truncated where ``how`` says so: not clipped, but drawn of what is left."""
     if how is None or how.truncation is None:
         return noise.normal(length)
-    tail = torch.special.ndtr(torch.tensor(-how.truncation, dtype=torch.float64))
-    share = noise.uniform(length).double()
+    share = noise.uniform(length)
+    share = share.to(finest(share.device))
+    tail = torch.special.ndtr(share.new_tensor(-how.truncation))
     z = torch.special.ndtri(tail + share * (1.0 - 2.0 * tail))
     return z.float().clamp(-how.truncation, how.truncation)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Path, Posterior
+from reverie.core.device import finest
 from reverie.core.space import Space
 from reverie.maths.paths import Straight, per_row
 from reverie.maths.times import log_snr, time_of
@@ -46,7 +47,7 @@ class OnPath:
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Posterior:
         alpha_t, sigma_t = self.path(t)
-        time = time_of(self.model.path, log_snr(self.path, t.double())).to(t.dtype)
+        time = time_of(self.model.path, log_snr(self.path, t.to(finest(t.device)))).to(t.dtype)
         alpha, sigma = self.model.path(time)
         return self.model.denoise(per_row((alpha + sigma) / (alpha_t + sigma_t), x_t) * x_t, time, condition)
 

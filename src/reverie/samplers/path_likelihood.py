@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from reverie.core.capabilities import Path
+from reverie.core.device import finest
 from reverie.maths.paths import per_row, prior_scale
 from reverie.maths.times import time_of
 from reverie.samplers.likelihood import Velocity, log_likelihood
@@ -38,7 +39,7 @@ def path_log_likelihood(path: Path, velocity: Velocity, x: Tensor, steps: int, e
         exact: whether the divergence is exact.
         probes: random sign vectors a row where it is not.
     """
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64, device=x.device)
+    ends = torch.tensor([0.0, 1.0], dtype=finest(x.device), device=x.device)
     alphas, sigmas = (values.tolist() for values in path(ends))
     starts = [sigma / (alpha + sigma) for alpha, sigma in zip(alphas, sigmas, strict=True)]
     length = starts[1] - starts[0]
@@ -46,7 +47,7 @@ def path_log_likelihood(path: Path, velocity: Velocity, x: Tensor, steps: int, e
 
     def along(y: Tensor, share: Tensor) -> Tensor:
         """The flow of y = z / k over shares of the way from r_0 to r_1."""
-        r = starts[0] + length * share.double()
+        r = starts[0] + length * share.to(ends.dtype)
         t = time_of(path, torch.log1p(-r) - torch.log(r)).to(y.dtype)
         alpha_t, sigma_t = (per_row(a, y) for a in path(t))
         return length / scale * velocity(y * scale * (alpha_t + sigma_t), t)

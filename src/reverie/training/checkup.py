@@ -57,7 +57,7 @@ def _signs(model: Model, dataset: Dataset, samples: Tensor, labels: Tensor | Non
         codes = encodes.encode(x.to(device))
         real = [z.flatten(1) for z, space in zip(codes, encodes.latents, strict=True) if space.levels is None]
         if real and count > 1 and model.view(Bounds) is not None:  # where a code is a belief about z
-            signs["active latents"] = float((torch.cat(real, 1).var(0) > 0.01).double().mean())
+            signs["active latents"] = float((torch.cat(real, 1).var(0) > 0.01).float().mean())
     held = dataset.held_out
     few = min(count, len(held))
     if few < 16:
@@ -96,7 +96,7 @@ def _both(dataset: Dataset, places: np.ndarray, order: np.random.Generator) -> l
 def _nats(bounds: Bounds, rows: Rows, index: np.ndarray, seed: int, device: torch.device) -> Tensor:
     x, condition = rows.take(index)
     noise = KeyedNoise(seed, torch.arange(len(index), device=device), "checkup")
-    return bounds.elbo(x.to(device), noise, condition.to(device)).double().cpu()
+    return bounds.elbo(x.to(device), noise, condition.to(device)).cpu().double()
 
 
 def _pairs(x: Tensor) -> float:

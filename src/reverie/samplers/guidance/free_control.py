@@ -34,6 +34,7 @@ from torch import Tensor
 
 from reverie.core.batch import Condition
 from reverie.core.capabilities import Denoises, Posterior, Steers
+from reverie.core.device import finest
 from reverie.maths.paths import per_row
 from reverie.maths.posteriors import moved
 from reverie.samplers.guidance.wrapper import Wrapper, as_many, bounded, with_gradient
@@ -55,7 +56,7 @@ class Axes(NamedTuple):
 
 def principal_axes(f: Tensor, count: int) -> Axes:
     """The leading axes of features ``[N, C, places]``."""
-    flat = f.transpose(0, 1).flatten(1).double()  # [C, N places]
+    flat = f.transpose(0, 1).flatten(1).to(finest(f.device))  # [C, N places]
     mean = flat.mean(1, keepdim=True)
     variances, axes = torch.linalg.eigh((flat - mean) @ (flat - mean).T / flat.shape[1])
     variances, axes = variances.flip(0)[:count].clamp_min(1e-12), axes.flip(1)[:, :count]
