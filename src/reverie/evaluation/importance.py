@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from reverie.core.capabilities import Reconstructs
+from reverie.core.device import finest
 from reverie.core.noise import Noise
 
 
@@ -32,5 +33,5 @@ def importance_bound(model: Reconstructs, x: Tensor, noise: Noise, draws: int) -
     weights = []
     for k in range(draws):
         z, log_q = model.posterior(x, noise.fork(f"draw {k}"))
-        weights.append((model.likelihood(x, z) + model.log_prior(z) - log_q).double())
+        weights.append((model.likelihood(x, z) + model.log_prior(z) - log_q).to(finest(x.device)))
     return torch.stack(weights).logsumexp(0) - math.log(draws)

@@ -71,7 +71,7 @@ def likelihood(
         x, condition = rows.take(index)
         noise = KeyedNoise(seed, torch.from_numpy(index).to(device), "likelihood")
         with torch.no_grad():
-            found.append(_nats(model, x.to(device), condition.to(device), noise).double().cpu())
+            found.append(_nats(model, x.to(device), condition.to(device), noise).cpu().double())
         if patience is not None and time.monotonic() - begun > patience:
             break
     nats = torch.cat(found)
