@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recipe = Run.open(asked.teacher_run).recipe
         asked.teacher, asked.source = recipe.name, recipe.data["source"]
     settings = {"source": asked.source, "teacher": asked.teacher, "time": asked.time, "samples": asked.samples}
-    settings["teacher_run"] = None if asked.teacher_run is None else str(asked.teacher_run.resolve())
+    settings["teacher_run"] = None if asked.teacher_run is None else asked.teacher_run.resolve().name
     rows = {} if asked.anew else earlier(settings)
     if asked.teacher_run:
         teacher = Run.open(asked.teacher_run)
