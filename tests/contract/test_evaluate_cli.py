@@ -105,3 +105,21 @@ def test_rows_that_are_all_the_same(
     assert found["figures"]["frechet_distance"]["real"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert found["figures"]["frechet_distance"]["value"] > 0
     assert found["failed"] == {}, capsys.readouterr().err
+
+
+def test_samples_are_measured_as_they_are_asked_to_be_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    changes = ["train.grids=0", "data.condition=none", "data.size=8", "model.network.width=8"]
+    run = reverie.train("flow-matching", "digits", out=tmp_path / "run", steps=1, quiet=True, changes=changes)
+    asked = ["-n", "16", "--features", "random", "--likelihood-rows", "2"]
+    command(monkeypatch, "evaluate", str(run.folder), "solver=heun", "steps=3", *asked)
+    found = report(run)
+    assert found["asked"]["sampling"] == {"solver": "heun", "steps": 3}
+    assert found["figures"]["network_evaluations"]["value"] == 5, "two in each step but the last"
+    assert "drawn with <b>steps=3, solver=heun</b>" in (run.report / "report.html").read_text()
+    capsys.readouterr()
+    assert command(monkeypatch, "evaluate", str(run.folder), "step=3", *asked) == 2
+    assert "did you mean 'steps'" in said(capsys)
+    assert command(monkeypatch, "evaluate", str(run.folder), "guidance=2", *asked) == 2
+    assert "this model has none" in said(capsys)

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -229,6 +230,15 @@ def test_a_run_of_before_some_option_there_was_goes_on(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"model.input_noise is 0.0 there, 0.1 here"):
         small(tmp_path / "run", **{"model.input_noise": 0.1})
     assert int(newest(small(tmp_path / "run", **{"train.steps": 4}))["round"]) == 4
+
+
+def test_a_model_without_checkpoints_is_not_written_over(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    before = run.model_file.read_bytes()
+    shutil.rmtree(run.checkpoints)
+    with pytest.raises(RequestError, match="no checkpoint to go on from"):
+        small(tmp_path / "run", **{"train.steps": 4})
+    assert run.model_file.read_bytes() == before
 
 
 def test_a_lost_recipe_does_not_open_the_folder_to_others(tmp_path: Path) -> None:

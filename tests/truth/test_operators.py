@@ -49,6 +49,17 @@ def test_operators_that_see_nothing_or_more_than_one_image_are_refused() -> None
         check_linear(lambda x: x - x.mean(0), SPACE)
 
 
+def test_operators_that_return_no_numbers_for_each_image_are_refused() -> None:
+    with pytest.raises(RequestError, match="not a row for each image"):
+        check_linear(lambda x: x.mean(), SPACE)
+    with pytest.raises(RequestError, match="not a row for each image"):
+        check_linear(lambda x: x.sum(0), SPACE)
+    with pytest.raises(RequestError, match="not finite"):
+        check_linear(lambda x: x / 0, SPACE)
+    with pytest.raises(RequestError, match="is random"):
+        check_linear(lambda x: x * torch.rand(()), SPACE)
+
+
 def test_operators_by_hand() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4)
     small = downsample(Space((1, 4, 4)), 2)

@@ -21,6 +21,10 @@ from reverie.training.doctor.history import read_history
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="How samples are drawn, as in steps=20 guidance=2."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Measure against another source than its own; the page then shows that in place of its own."),
@@ -46,21 +50,16 @@ def evaluate(
     Distances to the data and coverage of it, beside what real rows reach; nearest training rows; bits per dimension
     where the model has a likelihood; speed.
 
-    [bold]reverie evaluate runs/flow-matching-digits --samples 1000[/bold]
+    [bold]reverie evaluate runs/flow-matching-digits steps=25 --samples 1000[/bold]
     """
     if doctor:
-        if not Run(run).journal_file.is_file():
-            raise RequestError(f"{run} has no journal (journal.jsonl) to read")
-        findings = diagnose(run)
-        if not findings and not read_history(Run(run)).values:
-            raise RequestError(f"{run}'s journal holds no values of a training, so there is nothing to judge")
-        print("\n".join(map(str, findings)) or "no fault found in the journal's values and checkups")
-        return
+        return _doctor(run)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=samples, visible=False)
         report = reverie.evaluate(
             run,
             data,
+            changes=changes or (),
             samples=samples,
             likelihood_rows=likelihood_rows,
             features=features,
@@ -79,6 +78,15 @@ def evaluate(
         raise ReverieError(f"not all could be measured: {reasons}")
 
 
+def _doctor(run: Path) -> None:
+    if not Run(run).journal_file.is_file():
+        raise RequestError(f"{run} has no journal (journal.jsonl) to read")
+    findings = diagnose(run)
+    if not findings and not read_history(Run(run)).values:
+        raise RequestError(f"{run}'s journal holds no values of a training, so there is nothing to judge")
+    print("\n".join(map(str, findings)) or "no fault found in the journal's values and checkups")
+
+
 def _print(report: dict[str, Any]) -> None:
     """A table for each question, in 80 columns."""
     console = Console()
@@ -86,7 +94,7 @@ def _print(report: dict[str, Any]) -> None:
     for number, question in enumerate(report["questions"]):
         table = Table(box=None, pad_edge=False, show_header=number == 0, header_style="dim")
         # The same widths in all tables, so that columns stand below each other; 80 in all.
-        for title, width in (("", 38), ("", 10), ("95 % interval", 15), ("real rows", 14)):
+        for title, width in (("", 38), ("", 12), ("95 % interval", 15), ("real rows", 12)):
             table.add_column(title, width=width)
         for figure in (report["figures"][name] for name in question["figures"]):
             table.add_row(*_cells(figure))

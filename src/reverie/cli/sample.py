@@ -11,7 +11,6 @@ from rich.progress import Progress
 
 import reverie
 from reverie.core.errors import RequestError
-from reverie.core.recipe import parse_change, put
 from reverie.core.run import Run
 
 
@@ -45,6 +44,7 @@ def sample(
     [bold]reverie sample runs/flow-matching-digits -n 100 --label 3 steps=20 guidance=2 -o threes.png[/bold]
     """
     from reverie.core.capabilities import Observes  # brings torch
+    from reverie.core.sampling import sampling_of
 
     if precision not in ("auto", "fp32", "bf16"):
         raise RequestError(f"no precision '{precision}'; known: auto, fp32, bf16")
@@ -52,10 +52,7 @@ def sample(
         reverie.check_target(out)
     model = reverie.load(run, device)
     out = out or Path("samples.png" if model.space.is_image else "samples.npz")
-    settings = model.config.sampling.model_dump()
-    for path, value in map(parse_change, changes or ()):
-        put(settings, path, value)
-    how = type(model.config.sampling).read(settings, "sampling")
+    how = sampling_of(model, changes or ())
     asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps, model.view(Observes), fit)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sampling", total=count)

@@ -37,7 +37,8 @@ def train(
     )
     if not quiet:
         print(f"model    {run.model_file}")
-        print(f"samples  {run.samples}")
+        if run.samples.is_dir():
+            print(f"samples  {run.samples}")
         folder = shlex.quote(str(run.folder))
         use = f"edit {folder} tag" if "Tags" in run.recipe.capabilities else f"sample {folder} -n 64"
         print(f"next     reverie {use};  reverie evaluate {folder}")

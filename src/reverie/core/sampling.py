@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from reverie.core.batch import Asks, Condition
 from reverie.core.device import Precision, autocast
 from reverie.core.errors import RequestError
-from reverie.core.model import Model
+from reverie.core.model import Model, Sampling
 from reverie.core.noise import KeyedNoise
+from reverie.core.recipe import parse_change, put
 
 
 class Samples(NamedTuple):
@@ -21,6 +22,24 @@ class Samples(NamedTuple):
 
     x: Tensor
     labels: Tensor | None
+
+
+def sampling_of(model: Model, changes: Iterable[str] | Mapping[str, Any]) -> Sampling:
+    """A model's own way of sampling, changed.
+
+    Arguments:
+        model: whose.
+        changes: ``key=value`` each, as in ``steps=20``, or a mapping.
+
+    Raises:
+        RequestError: the model has no such setting, or it cannot have that value.
+    """
+    settings = model.config.sampling.model_dump()
+    for path, value in changes.items() if isinstance(changes, Mapping) else map(parse_change, changes):
+        put(settings, path, value)
+    how = type(model.config.sampling).read(settings, "sampling")
+    _check_guidance(model, how)
+    return how
 
 
 def sample(
@@ -84,9 +103,7 @@ def stream(
     """The samples of ``sample``, a batch at a time, in bounded memory. Arguments as there."""
     if count < 1:
         raise RequestError(f"cannot draw {count} samples; ask for at least 1")
-    guidance = getattr(how, "guidance", 1.0)
-    if not model.space.classes and guidance != 1.0 and guidance != getattr(model.config.sampling, "guidance", 1.0):
-        raise RequestError(f"guidance = {guidance:g} leads towards a label, and this model has none: leave it out")
+    _check_guidance(model, how)
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     every_label = None if labels is None else _labels(model, count, labels)
     asks = _given(condition, count) if isinstance(condition, Condition) else condition
@@ -106,6 +123,12 @@ def stream(
                 on_batch(start + len(ids))
     finally:
         model.train(was_training)
+
+
+def _check_guidance(model: Model, how: Any) -> None:
+    guidance = getattr(how, "guidance", 1.0)
+    if not model.space.classes and guidance != 1.0 and guidance != getattr(model.config.sampling, "guidance", 1.0):
+        raise RequestError(f"guidance = {guidance:g} leads towards a label, and this model has none: leave it out")
 
 
 def _asked(model: Model, asks: Asks | None, ids: Tensor, seed: int) -> Condition:

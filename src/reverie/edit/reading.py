@@ -70,6 +70,9 @@ def read_pictures(
             squares = f"each of its pixels a square of {height // image.width}x{height // image.width}"
             done = squares if whole else f"its middle square resized to {width}x{height}"
             notes.append(f"{file.name}: {image.width}x{image.height}, {done}")
+        elif factor and width % factor == 0 == height % factor:
+            seen = f"it is made {width // factor}x{height // factor} first"
+            notes.append(f"{file.name}: {width}x{height}, as large as what comes of it: {seen}")
         image = _opaque(image, file, Transform(size=height, channels=channels, background=background))
         if whole and factor and image.width < width and image.width * factor != width:
             raise RequestError(
@@ -125,8 +128,10 @@ def read_function(text: str) -> Callable[[Tensor], Tensor]:
     """
     place, _, name = text.rpartition(":")
     file = Path(place)
-    if file.suffix != ".py" or not file.is_file():
+    if file.suffix != ".py":
         raise RequestError(f"'{text}': write FILE.py:NAME, a function of images [B, C, H, W] in a Python file")
+    if not file.is_file():
+        raise RequestError(f"no file '{file}'")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None

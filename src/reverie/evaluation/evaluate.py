@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from reverie.core.errors import RequestError, ReverieError
 from reverie.core.files import sha256, write_atomically
 from reverie.core.model import Model
 from reverie.core.run import Run
+from reverie.core.sampling import sampling_of
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
 from reverie.evaluation import pictures
@@ -40,6 +41,7 @@ def evaluate(
     run: str | Path | Run,
     data: str | None = None,
     *,
+    changes: Iterable[str] | Mapping[str, Any] = (),
     samples: int = 2000,
     seed: int = 0,
     device: str = "auto",
@@ -54,8 +56,8 @@ def evaluate(
 
     Arguments:
         run: a run folder.
-        data: a source to measure against, with the classes of the model or without any; the one it was trained on
-            where None.
+        data: a source to measure against, of the model's classes or of none; the one it was trained on where None.
+        changes: to how samples are drawn, ``key=value`` each, as in ``guidance=2``, or a mapping.
         samples: how many to draw.
         seed: of the samples and of whatever else is drawn.
         device: where to sample; ``auto`` picks.
@@ -71,20 +73,19 @@ def evaluate(
         there is one, its floor; ``failed``, what could not be measured, and ``left_out``, for too few rows, and why.
 
     Raises:
-        RequestError: there is no trained model, or the data are of another shape.
+        RequestError: there is no trained model, it has no such setting, or the data are of another shape.
     """
     if samples < LEAST:
         raise RequestError(f"{samples} samples are too few to measure; ask for at least {LEAST}")
     run = run if isinstance(run, Run) else Run.open(run)
-    model = load(run, device)
+    model, changed = _loaded(run, device, changes)
     dataset = _data(run, model, data, say)
-    chosen = choose_features(dataset, None if cache is None else Path(cache), say, features)
     run.report.mkdir(parents=True, exist_ok=True)
     subject = Subject(
         run,
         model,
         dataset,
-        chosen,
+        choose_features(dataset, None if cache is None else Path(cache), say, features),
         count=samples,
         seed=seed,
         batch=batch,
@@ -93,14 +94,27 @@ def evaluate(
         say=say,
         progress=progress,
     )
-    report = _report(subject, *_answers(subject)) | {"asked": request(data, features, likelihood_rows)}
+    report = _report(subject, *_answers(subject)) | {"asked": request(data, features, likelihood_rows, changed)}
     write_atomically(run.report / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     return report
 
 
-def request(data: str | None = None, features: str = "auto", likelihood_rows: int = 1024) -> dict[str, Any]:
+def _loaded(run: Run, device: str, changes: Iterable[str] | Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
+    """A run's model that samples as asked, its decoder included, and what of that is not the recipe's."""
+    model = load(run, device)
+    own, how = model.config.sampling.model_dump(mode="json"), sampling_of(model, changes)
+    model.config = model.config.model_copy(update={"sampling": how})
+    return model, {name: value for name, value in how.model_dump(mode="json").items() if value != own[name]}
+
+
+def request(
+    data: str | None = None,
+    features: str = "auto",
+    likelihood_rows: int = 1024,
+    sampling: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What an evaluation was asked for beside its samples: one that was asked for something else is not it."""
-    return {"data": data, "features": features, "likelihood_rows": likelihood_rows}
+    return {"data": data, "features": features, "likelihood_rows": likelihood_rows, "sampling": sampling or {}}
 
 
 def _answers(subject: Subject) -> tuple[list[Answer], dict[str, str]]:

@@ -60,14 +60,18 @@ def _finite(estimate: Estimate) -> dict[str, float | None]:
     return {name: v if v is not None and math.isfinite(v) else None for name, v in estimate._asdict().items()}
 
 
+PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+
 def readable(value: float, unit: str) -> tuple[str, str]:
     """A figure's number and unit as shown: shares in percent, counts in full, the rest in three or four digits."""
     if unit == "share":
         return f"{100 * value:.1f}", "%"
     if unit == "s" and value < 1:
         return f"{1000 * value:.3g}", "ms"
-    if abs(value) >= 1e6 and unit == "FLOPs":
-        return f"{value:.2e}", unit
+    if unit == "FLOPs" and abs(value) >= 1e6:
+        size, letter = next((size, letter) for size, letter in PREFIXES if abs(value) >= size)
+        return f"{value / size:.3g}", f"{letter}{unit}"
     if abs(value) >= 1000:
         return f"{value:,.0f}", unit
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}", unit

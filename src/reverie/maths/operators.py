@@ -245,15 +245,23 @@ def check_linear(operator: Callable[[Tensor], Tensor], space: Space) -> None:
     """Holds A(2 x - 3 z) against 2 A x - 3 A z for random images, and an image alone against the same among others.
 
     Raises:
-        RequestError: they differ, or nothing is seen of an image.
+        RequestError: they differ, nothing is seen of an image, or the operator returns no rows of finite numbers that
+            are the same each time.
     """
     noise = KeyedNoise(0, torch.arange(2), "linear")
     x, z = noise.normal(*space.shape), noise.normal(*space.shape)
     with torch.no_grad():
-        found, wanted, alone = operator(2 * x - 3 * z), 2 * operator(x) - 3 * operator(z), operator(x[:1])
+        seen, again = operator(x), operator(x)
+        if not seen.ndim or len(seen) != len(x):
+            raise RequestError(f"the operator returns {list(seen.shape)}, not a row for each image, [B, ...]")
+        if not bool(seen.isfinite().all()):
+            raise RequestError("the operator returns numbers that are not finite")
+        if not torch.equal(seen, again):
+            raise RequestError("the operator is random: what it makes of an image must be the same each time")
+        found, wanted, alone = operator(2 * x - 3 * z), 2 * seen - 3 * operator(z), operator(x[:1])
     if not bool(wanted.any()):
         raise RequestError("the operator is 0 for every image: it sees nothing, and there is nothing to restore from")
-    if alone.shape[1:] != wanted.shape[1:] or not torch.allclose(alone, operator(x)[:1], rtol=1e-3, atol=1e-4):
+    if alone.shape[1:] != wanted.shape[1:] or not torch.allclose(alone, seen[:1], rtol=1e-3, atol=1e-4):
         raise RequestError("the operator mixes the images of a batch: what it makes of one must not depend on others")
     off = float((found - wanted).norm() / wanted.norm().clamp_min(1e-12))
     if not off < 1e-3:

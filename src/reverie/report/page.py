@@ -76,6 +76,9 @@ def _header(run: Run, report: dict[str, Any]) -> str:
     ]
     if report["space"]["classes"]:
         facts.append(("classes", f"{report['space']['classes']:,}"))
+    drawn = report.get("asked", {}).get("sampling", {})
+    if drawn:
+        facts.append(("drawn with", ", ".join(f"{name}={_short(value)}" for name, value in drawn.items())))
     if images:
         facts.append(("seen", f"{images:,} images"))
     if seconds:
@@ -87,6 +90,14 @@ def _header(run: Run, report: dict[str, Any]) -> str:
         f'<header>\n<h1>{escape(report["run"])}</h1>\n<p class="soft">{escape(summary)}</p>\n'
         f'<ul class="facts">{items}</ul>\n</header>'
     )
+
+
+def _short(value: Any) -> str:
+    """A setting as one would write it."""
+    if not isinstance(value, dict):
+        return str(value)
+    options = " ".join(f"{name}={option}" for name, option in value.items() if name != "name")
+    return f"{value['name']} ({options})" if options else str(value["name"])
 
 
 def _samples(run: Run, report: dict[str, Any], space: Space) -> str:

@@ -199,11 +199,13 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     Raises:
         WeightsError: names or shapes differ.
     """
-    try:
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise WeightsError(f"these weights are not of this model: {lines[min(1, len(lines) - 1)].strip()}") from None
+    shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+    for key, tensor in weights.items():
+        if key in shapes and list(tensor.shape) != shapes[key]:
+            raise WeightsError(
+                f"these weights are not of this model: '{key}' is {list(tensor.shape)} there, {shapes[key]} here"
+            )
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     own = model.state_dict().keys() - memory_keys(model)  # a Part's weights are in the file of its own run
     missing = [key for key in missing if key in own]
     if missing or unexpected:

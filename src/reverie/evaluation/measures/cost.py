@@ -30,7 +30,7 @@ def _time(subject: Subject) -> dict[str, Figure]:
             together,
             "How many samples this machine draws in a second.",
             better="higher",
-            unit="a second",
+            unit="/ s",
             note=f"in batches of {found.batch} on {found.device}, with the recipe's sampling settings",
         ),
         "seconds_alone": Figure(

@@ -115,9 +115,10 @@ class DDPM(core.Model):
         if space.levels is not None:
             raise RequestError("ddpm needs continuous rows, not integers")
         if config.bound_times >= config.steps:
+            also = f" model.sampling.steps={config.steps}" if config.sampling.steps > config.steps else ""
             raise RequestError(
                 f"bound_times = {config.bound_times} must be less than steps = {config.steps}: "
-                f"add model.bound_times={config.steps - 1}"
+                f"add model.bound_times={config.steps - 1}{also}"
             )
         self.path = LinearBetas(config.steps, *config.betas)
         self.chain = Chain(self.path, config.steps, config.bound_times)
