@@ -243,6 +243,9 @@ def test_a_model_without_checkpoints_is_not_written_over(tmp_path: Path) -> None
 
 def test_a_lost_recipe_does_not_open_the_folder_to_others(tmp_path: Path) -> None:
     run = small(tmp_path / "run")
+    run.recipe_file.write_text(run.recipe_file.read_text()[:120])
+    with pytest.raises(RequestError, match="if it is damaged, remove it"):
+        small(tmp_path / "run")
     run.recipe_file.unlink()
     with pytest.raises(RequestError, match=r"train.batch is 8 there, 4 here"):
         small(tmp_path / "run", **{"train.batch": 4})

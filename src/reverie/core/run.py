@@ -53,8 +53,16 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return from_entry(read_entry(self.recipe_file))
+        """The resolved recipe.
+
+        Raises:
+            RequestError: it cannot be read.
+        """
+        try:
+            return from_entry(read_entry(self.recipe_file))
+        except RequestError as error:
+            remedy = "if it is damaged, remove it: the command that trained the run writes it again"
+            raise RequestError(f"{error} ({remedy})") from None
 
     def journal(self) -> Iterator[dict[str, Any]]:
         """The journal's events, oldest first; lines that are damaged or half-written are passed over."""
