@@ -209,6 +209,16 @@ def test_time_is_time_in_rounds_over_all_resumes(tmp_path: Path) -> None:
     assert state["progress"]["fraction"] == 1.0
 
 
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="more than this model's T"):
+        reverie.train("ddpm", "digits", out=tmp_path / "run", changes={**CHANGES, "model.steps": 20}, quiet=True)
+    assert not (tmp_path / "run").exists()
+    folder = small(tmp_path / "trained").folder
+    with pytest.raises(RequestError, match="another run"):
+        small(folder, **{"train.batch": 4})
+    assert (folder / "model.safetensors").is_file(), "what was there stays"
+
+
 def test_a_first_attempt_that_failed_does_not_hold_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ReverieError, match=r"not finite|nan"):
         small(tmp_path / "run", **{"model.discriminator_optimizer.lr": 1e30, "train.steps": 9})

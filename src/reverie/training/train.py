@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,26 @@ def train(
     if out is not None and not str(out):
         raise RequestError("--out is empty; name a folder")
     run = Run(out or Path("runs") / f"{resolved.name}-{_name_of(dataset.config.source)}")
-    with run.lock() if ranks.first else nullcontext():
+    with _held(run) if ranks.first else nullcontext():
         if ranks.first:
             run.clear_temporary()
             _settle(run, resolved, dataset.space)
         ranks.barrier()
         Sitting(run, config, dataset, place, ranks, quiet).go(stop)
     return run
+
+
+@contextmanager
+def _held(run: Run) -> Iterator[None]:
+    """Holds a run for this process; a folder that it made goes again where nothing was trained and all is refused."""
+    new = not run.folder.exists()
+    with run.lock():
+        try:
+            yield
+        except RequestError:
+            if new and not run.model_file.is_file() and not finished(run):
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
 
 
 def _name_of(source: str) -> str:
