@@ -12,6 +12,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
+
+# Before a group is made: torch's optimizers import this module, whose defaults hold whatever group there is then. A
+# group so held outlives its destruction, and its threads, alive while the interpreter ends, now and then abort it.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 
 
