@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from reverie.core.space import Space
 from reverie.edit import reading
 from reverie.edit.asked import Asked
 from reverie.edit.draw import draw
-from reverie.edit.pictures import blend, inpaint, invert, sdedit, upscale, vary
+from reverie.edit.pictures import blend, inpaint, invert, restore, sdedit, upscale, vary
 from reverie.edit.task import Task, tools
 from reverie.maths.operators import Downsample
 from reverie.maths.paths import LinearBetas, Straight, VarianceExploding, prior_scale
@@ -242,6 +243,19 @@ def test_pictures_of_ones_own_are_read_as_those_of_training(tmp_path: Path) -> N
     lying.save(tmp_path / "lying.png", exif=exif)
     (x,), _ = reading.read_pictures([tmp_path / "lying.png"], space)
     assert (x[0] > 0).all(1).tolist() == [False, False, True, True]
+
+
+def test_a_file_is_what_the_operator_left() -> None:
+    """Of A x = x / 2 a file y comes from 2 y; of a row, which is halved first, the row itself comes back."""
+    model = Known(Straight())
+    x = pictures(model, 1) / 4
+    half = Task(model=model, x=x, given=True, operator=lambda x: x / 2)
+    seen, result = restore.draw(half, restore.Settings()).x
+    assert torch.allclose(result, 2 * x[0], atol=0.03)
+    assert torch.allclose(seen, 2 * x[0], atol=1e-5), "the one picture that looks like it"
+    _, result, row = restore.draw(replace(half, given=False), restore.Settings()).x
+    assert torch.allclose(result, x[0], atol=0.03)
+    assert torch.equal(row, x[0])
 
 
 @pytest.mark.parametrize("run", ["rectified-flow"], indirect=True)

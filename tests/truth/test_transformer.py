@@ -319,6 +319,13 @@ def test_a_branch_starts_without_effect_and_then_has_one(name):
         assert not torch.allclose(net(x, TIMES, given, one), plain, atol=1e-5)
 
 
+@pytest.mark.parametrize("network", [unet, dit])
+def test_an_image_is_at_least_one_patch(network):
+    network.Network(network.Config(patch=8), Space((1, 8, 12)))
+    with pytest.raises(RequestError, match="patch = 9 is more than the 8 × 12 pixels"):
+        network.Network(network.Config(patch=9), Space((1, 8, 12)))
+
+
 def test_points_are_conditioned_by_concatenation():
     net = woken(mlp.Network(mlp.Config(width=16), Space((2,), maps=3)))
     x, seen = randn(2, 2, dtype=torch.float32), randn(2, 3, dtype=torch.float32)

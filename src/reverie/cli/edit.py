@@ -95,7 +95,8 @@ OperatorFile = Annotated[
     str | None,
     typer.Option(
         "--operator",
-        help="restore: FILE.py:NAME, a linear function of images [B, C, H, W].",
+        help="restore: FILE.py:NAME, a linear function of images [B, C, H, W]. A picture is what it left, where it "
+        "leaves pictures of their size.",
         rich_help_panel=ON_PICTURES,
     ),
 ]

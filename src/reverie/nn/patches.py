@@ -5,6 +5,18 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from reverie.core.errors import RequestError
+
+
+def check_side(side: int, height: int, width: int) -> None:
+    """Refuses squares that an image is not a single one of.
+
+    Raises:
+        RequestError: side is more than the image's shorter one.
+    """
+    if side > min(height, width):
+        raise RequestError(f"patch = {side} is more than the {height} × {width} pixels of an image; set a smaller one")
+
 
 def squares(x: Tensor, side: int) -> Tensor:
     """An image ``[B, C, H, W]`` with squares of pixels as channels, ``[B, C side², ⌈H / side⌉, ⌈W / side⌉]``.

@@ -28,7 +28,7 @@ from reverie.core.strict import Strict
 from reverie.nn.attention import heads_of
 from reverie.nn.conditioning import SequenceInput, Switch, concatenated, image_like, taken
 from reverie.nn.embedding import ConditionEmbedding, grid_features
-from reverie.nn.patches import from_patches, patches
+from reverie.nn.patches import check_side, from_patches, patches
 from reverie.nn.rotary import Rotation, rotation
 from reverie.nn.self_conditioning import answered_twice, unanswered
 from reverie.nn.transformer import CrossAttention, Perceptron, SelfAttention
@@ -114,6 +114,7 @@ class Network(nn.Module):
         if config.positions != "rotary" and config.width % 4:
             raise RequestError(f"width = {config.width}: sincos needs a multiple of 4")
         channels, height, width = space.image("dit")
+        check_side(config.patch, height, width)
         self.maps, sequence = taken(config.condition, space)
         self.patch, self.positions, self.answers = config.patch, config.positions, config.self_conditioning
         self.grid = (-(-height // config.patch), -(-width // config.patch))

@@ -28,7 +28,7 @@ from reverie.nn.attention import SelfAttention
 from reverie.nn.conditioning import SequenceInput, Switch, concatenated, image_like, taken
 from reverie.nn.embedding import ConditionEmbedding
 from reverie.nn.norm import GroupNorm
-from reverie.nn.patches import squares
+from reverie.nn.patches import check_side, squares
 from reverie.nn.resnet import Downsample, ResidualBlock, Upsample
 from reverie.nn.self_conditioning import answered_twice, unanswered
 from reverie.nn.transformer import SpatialTransformer
@@ -123,6 +123,7 @@ class Network(nn.Module):
         channels, height, width = space.image("unet")
         patch, self.answers = config.patch, config.self_conditioning
         self.patch = patch
+        check_side(patch, height, width)
         height, width, values = -(-height // patch), -(-width // patch), channels * patch**2
         multipliers = config.multipliers or auto_multipliers(height, width)
         widths = [config.width * m for m in multipliers]
