@@ -54,7 +54,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 def test_two_processes_equal_two_micro_batches(tmp_path: Path) -> None:
     names = ["flow-matching", "r3gan", *OWN]  # one denoiser, and losses that differentiate twice
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
-    script = [sys.executable, "-c", SCRIPT % (OWN, SETTINGS), str(tmp_path / "two"), *names]
+    script = [sys.executable, "-X", "faulthandler", "-c", SCRIPT % (OWN, SETTINGS), str(tmp_path / "two"), *names]
     done = subprocess.run([*command, *script], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("threads left: []") == 2, done.stdout
