@@ -4,10 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from reverie.core.player import OptimizerConfig, Progress
+from reverie.core.batch import Batch, Condition
+from reverie.core.model import Model, ModelConfig
+from reverie.core.player import Loss, OptimizerConfig, Player, Progress
+from reverie.core.space import Space
 from reverie.training.average import Average
-from reverie.training.config import seconds
+from reverie.training.config import AverageConfig, TrainConfig, seconds
+from reverie.training.loop import Loop
 from reverie.training.optimizers import learning_rate
+from reverie.training.ranks import Ranks
 
 
 def test_average_is_its_definition() -> None:
@@ -36,6 +41,47 @@ def test_first_average_is_the_first_weights() -> None:
     average.update()
     with average.in_place():
         torch.testing.assert_close(layer.weight, torch.full_like(layer.weight, 5.0))
+
+
+class Counter(Model):
+    """A weight that is the number of its player's turns, four a round."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelConfig(), Space((1,)), {})
+        self.weight = nn.ParameterList([torch.zeros(())])
+
+    def players(self) -> list[Player]:
+        optimizer = OptimizerConfig(name="sgd", lr=1.0)
+        return [Player(name="counter", modules=(self.weight,), loss=self.loss, optimizer=optimizer, turns=4)]
+
+    def loss(self, turn: object) -> Loss:
+        return Loss({"down": -self.weight[0]})
+
+    def averaged(self) -> list[nn.Module]:
+        return [self.weight]
+
+    def sample(self, noise: object, condition: object = None, how: object = None) -> torch.Tensor:
+        return torch.zeros(1)
+
+
+class Nothing:
+    """Batches that nobody looks at."""
+
+    def batch(self, first: int, count: int) -> Batch:
+        ids = torch.arange(first, first + count)
+        return Batch(torch.zeros(count, 1), Condition(), ids, ids)
+
+
+def test_the_half_life_is_of_all_images_of_a_round() -> None:
+    """After two rounds of 4 turns x 2 images the older share is half of the later one, at a half-life of 8."""
+    model = Counter()
+    config = TrainConfig(batch=2, steps=2, average=AverageConfig(half_life=8))
+    loop = Loop(model, Nothing(), config, Ranks(torch.device("cpu")))
+    loop.play_round()
+    loop.play_round()
+    assert loop.progress.images == 16
+    with loop.average.in_place():
+        assert model.weight[0].item() == pytest.approx((4 + 2 * 8) / 3)
 
 
 def test_learning_rates() -> None:

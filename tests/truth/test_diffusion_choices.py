@@ -31,6 +31,7 @@ from reverie.maths.paths import (
 )
 from reverie.maths.posteriors import GaussianData, backward
 from reverie.maths.times import even, log_snr, time_of
+from reverie.maths.training_times import Times
 from reverie.maths.transport import optimal_pairs
 from reverie.maths.weights import c_noise, log_normal, weight
 from reverie.samplers.conversion import OnPath
@@ -238,9 +239,18 @@ def test_weights_are_those_of_their_papers():
     torch.testing.assert_close(weight("simple", "v", alpha, sigma), torch.ones_like(alpha))
 
 
+def test_even_numbers_lie_within_0_and_1():
+    """Where the fraction is next to 1, too: places of Fibonacci's numbers have it there, and next to 0."""
+    u = even(torch.tensor([0, 14930352, 24157817, 39088169, 2**62]))
+    assert 0 < u.min() < u.max() < 1
+    assert u[1].item() == pytest.approx(1.0)
+
+
 def test_edms_noise_levels_are_log_normal_on_any_path():
     u = even(torch.arange(4000)).double()
     for path in (Edm(), VariancePreserving(), Straight()):
+        ours = Times(name="log-normal").at(torch.arange(4000), path, None)
+        torch.testing.assert_close(ours.double(), log_normal(u, path), rtol=0, atol=1e-4)
         alpha, sigma = path(log_normal(u, path))
         levels = torch.log(sigma / alpha)
         assert levels.mean().item() == pytest.approx(-1.2, abs=0.01)

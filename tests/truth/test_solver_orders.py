@@ -11,7 +11,7 @@ import torch
 
 from reverie.core.errors import RequestError
 from reverie.core.noise import KeyedNoise
-from reverie.maths.paths import LinearBetas, Straight
+from reverie.maths.paths import Edm, LinearBetas, Straight, VarianceExploding
 from reverie.maths.posteriors import Dirac, GaussianData, GaussianMixtureData, LearnedStep, backward
 from reverie.maths.times import log_snr, log_snr_grid, time_grid, time_of
 from reverie.samplers.ddpm import Ancestral
@@ -363,6 +363,19 @@ class Learned:
     def denoise(self, x_t, t, condition=None):
         mean = self.data.denoise(x_t, t).mean
         return LearnedStep(mean, torch.full_like(mean, self.share))
+
+
+@pytest.mark.parametrize("path", [LinearBetas(), Straight(), Edm(), VarianceExploding()])
+def test_one_ancestral_step_keeps_data_of_unit_variance(path):
+    data = GaussianData(path, torch.zeros(1, dtype=DOUBLE), torch.eye(1, dtype=DOUBLE))
+    t, s = times(0.6), times(0.3)
+    (a, b), (c, d) = path(t), path(s)
+
+    def step(x):
+        return Ancestral().step(data, torch.full((1, 1), x, dtype=DOUBLE), t, s, None, noise(1), ())[0]
+
+    gain, spread = step(1.0) - step(0.0), step(0.0) / noise(1).normal(1)
+    torch.testing.assert_close(gain**2 * (a**2 + b**2) + spread**2, (c**2 + d**2)[:, None])
 
 
 def test_the_ancestral_sampler_takes_a_learned_variance():

@@ -58,22 +58,6 @@ def of_share(hits: int, count: int) -> Estimate:
     return Estimate(share, max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach)))
 
 
-def jackknife(value: float, left_out: Tensor | Sequence[float], low: float = -math.inf) -> Estimate:
-    r"""A smooth figure of G groups of rows, from what it is without each group.
-
-    .. math:: \hat\sigma^2 = \frac{G - 1}{G} \sum_g \big(\hat\theta_{-g} - \bar\theta\big)^2
-
-    Arguments:
-        value: the figure of all rows.
-        left_out: ``[G]``, the figure without the rows of each group.
-        low: the least value that is possible.
-    """
-    without = torch.as_tensor(left_out, dtype=torch.float64)
-    groups = len(without)
-    error = math.sqrt((groups - 1) / groups * float((without - without.mean()).square().sum()))
-    return around(value, error, groups - 1, low)
-
-
 def _quantile(freedom: float) -> float:
     """The 0.975 quantile of Student's t."""
     from scipy.stats import norm, t  # slow to import, and needed here only

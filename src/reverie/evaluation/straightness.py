@@ -26,17 +26,21 @@ from reverie.samplers.integrate import Film, integrate
 
 
 def straightness(model: Denoises, z: Tensor, steps: int = 20, condition: Condition | None = None) -> Tensor:
-    """S of the paths that start at noise z ``[B, ...]``, averaged over the values of a row, ``[B]``.
+    r"""S of the paths that start at noise z ``[B, ...]``, averaged over the values of a row, ``[B]``.
 
     Arguments:
         model: on any path; in straight coordinates, so that only its own bends count.
         z: standard normal.
-        steps: of Heun's method along each path; a path's slope on a step is what it moved by over how long.
+        steps: of Heun's method along each path, at times :math:`(k / \text{steps})^2`: where rows of a small variance
+            v end, paths turn at :math:`t \sim \sqrt v`. A path's slope on a step is what it moved by over how long.
         condition: what rows are conditioned on.
     """
     unused, film = KeyedNoise(0, torch.arange(len(z), device=z.device), "unused"), Film()
-    integrate(straightened(model), Heun(), z, time_grid(steps), unused, condition, film)
+    times = [t**2 for t in time_grid(steps)]
+    integrate(straightened(model), Heun(), z, times, unused, condition, film)
     points = [z, *(frame.x_t for frame in film.frames)]
-    slopes = [(x - y) * steps for x, y in pairwise(points)]
     chord = z - points[-1]
-    return torch.stack([(chord - slope).flatten(1).square().mean(1) for slope in slopes]).mean(0)
+    bends = torch.zeros(len(z), dtype=z.dtype, device=z.device)
+    for (x, y), (t, s) in zip(pairwise(points), pairwise(times), strict=True):
+        bends += (t - s) * (chord - (x - y) / (t - s)).flatten(1).square().mean(1)
+    return bends

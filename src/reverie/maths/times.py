@@ -40,8 +40,8 @@ def even(ids: Tensor) -> Tensor:
     Arguments:
         ids: int64 ``[B]``.
     """
-    # GAMMA is 2^64 / phi: the product wraps around, and its top 24 bits are exact in float32.
-    return ((((ids * GAMMA) >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
+    # GAMMA is 2^64 / phi: the product wraps around, and its top 23 bits and a half are exact in float32.
+    return ((((ids * GAMMA) >> 41) & 0x7FFFFF).float() + 0.5) * 2.0**-23
 
 
 def logit_normal(u: Tensor, location: float = 0.0, scale: float = 1.0) -> Tensor:

@@ -12,6 +12,8 @@ from reverie.core.strict import Strict
 from reverie.maths.times import even, logit_normal
 from reverie.maths.weights import log_normal
 
+EDM_LOCATION, EDM_SCALE = -1.2, 1.2
+"""P_mean and P_std of EDM's Table 1."""
 EARLIEST = 1e-5
 """The earliest time of training on continuous paths: at t = 0 nothing is left to learn, and weights are infinite."""
 
@@ -21,8 +23,8 @@ class Times(Strict):
 
     Arguments:
         name: ``uniform``; ``logit-normal``, mostly between data and noise; ``log-normal``, EDM's noise levels.
-        location: of the normal variable; above 0 for more noise.
-        scale: its standard deviation.
+        location: of the normal variable; above 0 for more noise. Of log-normal, unless given, EDM's -1.2.
+        scale: its standard deviation. Of log-normal, unless given, EDM's 1.2.
     """
 
     name: Literal["uniform", "logit-normal", "log-normal"] = "uniform"
@@ -32,7 +34,10 @@ class Times(Strict):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
+        given = {"name": given} if isinstance(given, str) else given
+        if isinstance(given, dict) and given.get("name") == "log-normal":
+            return {"location": EDM_LOCATION, "scale": EDM_SCALE, **given}
+        return given
 
     def at(self, ids: Tensor, path: Path, steps: int | None) -> Tensor:
         """The time of each place in the stream of images, ``[B]``.

@@ -1,10 +1,14 @@
 r"""DDPM's ancestral sampler, over any path and in any number of steps.
 
-.. math:: x_s = E_q[x_s | x_t, \hat x_0] + \sqrt{\beta_{t|s}} z, \quad z \sim N(0, I)
+.. math:: x_s = E_q[x_s | x_t, \hat x_0] + \sqrt{\hat\beta} z, \quad z \sim N(0, I)
 
 with no noise in the last step. Over all T steps of DDPM's path it is the paper's Algorithm 2 with
-:math:`\sigma_t^2 = \beta_t`; over fewer, beta is the variance of x_t given x_s. Where the model has learned the
-variance of its steps, that one is taken.
+:math:`\sigma_t^2 = \beta_t`. On any path, and over fewer steps, with :math:`\beta_{t|s}` the variance of x_t given x_s,
+
+.. math:: \hat\beta = \beta_{t|s} (\alpha_s^2 + \sigma_s^2) / (\alpha_t^2 + \sigma_t^2)
+
+is the variance of x_s given x_t where data are of unit variance; on DDPM's path, which keeps it, it is beta itself.
+Where the model has learned the variance of its steps, that one is taken.
 
 References:
     | Denoising Diffusion Probabilistic Models (Ho, Jain and Abbeel, 2020), Algorithm 2 and Section 3.2
@@ -55,7 +59,10 @@ class Ancestral(Solver):
         if self.variance == "learned" and isinstance(posterior, LearnedStep):
             variance = chain.between(posterior.step_variance)
         else:
-            variance = per_row(chain.variance if self.variance == "posterior" else chain.fresh, x_t)
+            alpha_t, sigma_t = model.path(t)
+            alpha_s, sigma_s = model.path(s)
+            beta = chain.fresh * (alpha_s**2 + sigma_s**2) / (alpha_t**2 + sigma_t**2)
+            variance = per_row(chain.variance if self.variance == "posterior" else beta, x_t)
         mean = per_row(chain.a, x_t) * x_t + per_row(chain.b, x_t) * posterior.mean
         z = noise.normal(*x_t.shape[1:]).to(x_t.dtype)
         return mean + torch.where(per_row(s, x_t) > 0, torch.sqrt(variance), 0) * z, state

@@ -78,7 +78,8 @@ class Loop:
             if config.compile is True and player.compile:
                 for module in player.modules:
                     module.compile()
-        self.average = Average(model.averaged(), config.average.half_life, config.batch)
+        self.images = config.batch * max((seat.player.turns for seat in self.seats), default=1)
+        self.average = Average(model.averaged(), config.average.half_life, self.images)
         self.progress = Progress()
         self.micro = config.batch // (config.accumulate * ranks.world)
         if self.micro < 2 and any(isinstance(module, _BatchNorm) for module in model.modules()):
@@ -98,7 +99,6 @@ class Loop:
         if not self.model.training:
             self.model.train()
         seen: dict[str, Tensor] = {}
-        rows = self.config.batch
         batches: dict[tuple[int, int], Batch] = {}
         playing = [seat for seat in self.seats if seat.plays(self.progress)]
         for seat in playing:
@@ -107,10 +107,7 @@ class Loop:
                 for name, value in {**loss.terms, **loss.figures}.items():
                     seen[f"{seat.player.name}/{name}"] = value
         self.average.update()
-        turns = max((seat.player.turns for seat in self.seats), default=1)
-        self.progress = self.progress._replace(
-            round=self.progress.round + 1, images=self.progress.images + rows * turns
-        )
+        self.progress = self.progress._replace(round=self.progress.round + 1, images=self.progress.images + self.images)
         self.model.on_progress(self.progress)
         return seen
 

@@ -15,7 +15,7 @@ from reverie.evaluation.subject import Subject
 
 RANK = 55
 ROWS = 128
-STEPS = 10
+STEPS = 20
 
 
 def measure(subject: Subject) -> dict[str, Figure]:

@@ -4,7 +4,7 @@ The two pictures are noised to x_t as they are, and run through the network besi
 structure's features f^s take the place of the result's; then the appearance's statistics f^a are carried over by
 attention between places that look alike,
 
-.. math:: A = \text{softmax}\big( \text{norm}(f)^\top \text{norm}(f^a) \big), \quad M = A f^a, \quad
+.. math:: A = \text{softmax}\big( \text{norm}(f)^\top \text{norm}(f^a) / \sqrt C \big), \quad M = A f^a, \quad
     S = \sqrt{A (f^a)^2 - M^2}, \quad f \leftarrow S \, \text{norm}(f) + M
 
 It needs no gradients and no training.
