@@ -146,6 +146,13 @@ def test_another_comparison_needs_another_folder(tmp_path: Path) -> None:
         run(tmp_path, "vae")
 
 
+@pytest.mark.parametrize("text", ["{bad", "[]", '{"rows": [3], "settings": {}}'])
+def test_a_damaged_comparison_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text(text)
+    with pytest.raises(RequestError, match=r"comparison\.json is damaged: remove it"):
+        run(tmp_path, "vae")
+
+
 def test_what_no_model_can_do_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     out = tmp_path / "new"
     for more, message in (

@@ -232,6 +232,12 @@ def test_nothing_usable_is_a_clear_error(tmp_path: Path):
     (tmp_path / "docs" / "readme.txt").touch()
     with pytest.raises(RequestError, match="only other files"):
         opened(tmp_path / "docs", tmp_path)
+    (tmp_path / "docs" / "set.zip").touch()
+    with pytest.raises(RequestError, match=r"set\.zip: a zip; name it as the source"):
+        opened(tmp_path / "docs", tmp_path)
+    put(tmp_path / "a.png", 0)
+    with pytest.raises(RequestError, match="is one picture: name the folder"):
+        opened(tmp_path / "a.png", tmp_path)
     with pytest.raises(RequestError, match="did you mean 'digits'"):
         opened(Path("digit"), tmp_path)
     (tmp_path / "no.zip").write_bytes(b"PK but no")
@@ -286,6 +292,7 @@ def test_the_embedded_emoji_are_aligned_and_split_together(tmp_path: Path):
     assert [row["emoji"] for row in colour.train.table] == [row["emoji"] for row in line.train.table]
     assert len(colour.train) + len(colour.held_out) == 1906
     assert len(colour.rows("noto")) == len(colour.train)
+    assert "domain: openmoji; 5,718 rows of others are left out (openmoji-line, noto, twemoji)" in colour.notes
     # Where the line art is black, the colour drawing is dark too: OpenMoji draws its outlines black.
     index = np.array([i for i, row in enumerate(colour.train.table) if row["group"] == "smileys-emotion"][:50])
     black = line.train.pixels(index).max(axis=1) < 40
@@ -297,6 +304,25 @@ def test_the_embedded_emoji_are_aligned_and_split_together(tmp_path: Path):
     assert len(list((cache / "packed").iterdir())) == 1  # styles share one pack
     with pytest.raises(RequestError, match="did you mean 'twemoji'"):
         open_data(DataConfig(source="emoji:twmoji"), cache)
+
+
+def test_a_report_is_of_the_rows_that_are_used(tmp_path: Path):
+    """Copies within OpenMoji, not among its domains; nobody can remove them; a column of names is no attribute."""
+    report = inspect(DataConfig(source="emoji"), tmp_path)
+    pixels = [report.dataset.pool.read(np.array([i])).tobytes() for i in range(1906)]
+    assert report.copies == 1906 - len(set(pixels))
+    assert not any("copies" in line for line in report.advice)
+    root = tmp_path / "set"
+    for k in range(4):
+        put(root / f"{k}.png", k)
+    table = [{"file_name": f"{k}.png", "author": f"person {k}", "licence": "ab"[k % 2]} for k in range(4)]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, table)))
+    assert inspect(DataConfig(source=str(root)), tmp_path).attributes == {"licence": {"a": 2, "b": 2}}
+
+
+def test_data_that_nobody_named_are_told(tmp_path: Path):
+    assert any("no --data is given" in note for note in open_data(DataConfig(), tmp_path).notes)
+    assert not any("--data" in note for note in open_data(DataConfig(source="digits"), tmp_path).notes)
 
 
 def test_stacked_digits_are_made_of_the_digits_that_their_labels_name(tmp_path: Path):

@@ -116,7 +116,7 @@ def test_a_folder_without_a_network_is_told(tmp_path: Path) -> None:
         choose_features(digits, tmp_path, silent, f"pretrained:{tmp_path}")
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(RequestError, match=r"does not hold a network|pip install 'reverie\[pretrained\]'"):
+    with pytest.raises(RequestError, match=r"does not hold a network|pip install '.\[pretrained\]'"):
         choose_features(digits, tmp_path, silent, f"pretrained:{tmp_path}")
 
 

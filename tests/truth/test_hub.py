@@ -142,5 +142,5 @@ def test_wrong_requests(saved: Path, tmp_path: Path):
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(RequestError, match=r"needs the 'hub' extra: pip install 'reverie\[hub\]'"):
+    with pytest.raises(RequestError, match=r"needs the 'hub' extra: pip install '.\[hub\]'"):
         hub.hub_source("owner/name")

@@ -81,6 +81,7 @@ def test_the_birthday_paradox_counts_what_a_model_can_draw(tilt: float) -> None:
     assert 0.9 <= sum(f.low <= size <= f.high for f in found) / 200 <= 0.995
     none = support_size(torch.zeros(50))
     assert none.high is None
+    assert none.value == none.low
     assert none.low == pytest.approx(50 * 49 / 2 / -math.log(0.025))  # a count whose chance of 0 is 2.5 %
     rows = torch.tensor([[0.0, 0.0], [0.0, 0.9], [5.0, 0.0], [5.0, 0.5], [5.0, 1.2]])
     assert alike(rows, 1.0).tolist() == [1, 1, 1, 2, 1]

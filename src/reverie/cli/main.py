@@ -61,7 +61,7 @@ def run() -> None:
     """The console script: errors become one or two lines and an exit code."""
     debug = "--debug" in sys.argv
     try:
-        code = app(standalone_mode=False)
+        code = app([word for word in sys.argv[1:] if word != "--debug"], standalone_mode=False)
         if code == 130:  # Ctrl-C, as the parser reports it
             print("reverie: interrupted", file=sys.stderr)
     except ReverieError as error:
@@ -89,7 +89,7 @@ def run() -> None:
                 print(f"reverie: {NO_MEMORY}", file=sys.stderr)
                 sys.exit(1)
             line = f"{type(error).__name__}: {error}".splitlines()[0]
-            print(f"reverie: this is a bug: {line}\n(--debug before the verb shows the traceback)", file=sys.stderr)
+            print(f"reverie: this is a bug: {line}\n(--debug shows the traceback)", file=sys.stderr)
             sys.exit(1)
         shown()
         code = getattr(error, "exit_code", 2)

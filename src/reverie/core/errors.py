@@ -21,7 +21,7 @@ class RequestError(ReverieError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the nearest known name, or lists what is known."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=5, cutoff=0.55)
     if close:
 
         def likeness(other: str) -> tuple[float, int]:

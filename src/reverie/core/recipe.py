@@ -116,7 +116,8 @@ def parse_change(text: str) -> tuple[str, Any]:
     try:
         value = yaml.load(raw, Loader=Loader)
     except UNREADABLE:
-        raise RequestError(f"'{text}': the value cannot be read as YAML") from None
+        hint = f"; a value with spaces stands in quotes: '{path}={{a: 1}}'" if raw.startswith(("{", "[")) else ""
+        raise RequestError(f"'{text}': the value cannot be read as YAML{hint}") from None
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3 as text
@@ -132,7 +133,9 @@ def set_path(body: dict[str, Any], path: str, value: Any) -> None:
     keys = path.split(".")
     sections = {"model", "train", "data", *PARTS}
     if keys[0] not in sections:
-        raise RequestError(f"unknown key '{path}'{nearest(keys[0], sections)}")
+        within = [name for name in ("train", "model", "data") if keys[0] in (body.get(name) or {})]
+        hint = f"; did you mean '{within[0]}.{path}'?" if within else nearest(keys[0], sections)
+        raise RequestError(f"unknown key '{path}'{hint}")
     put(body, path, value)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from reverie.core.errors import RequestError, nearest
+
+SHORT = reprlib.Repr()
+"""Values in messages: a few lines of YAML may stand for millions of values."""
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 80, 80
 
 
 class Strict(BaseModel):
@@ -74,4 +79,4 @@ def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
         return f"unknown key '{path}'{nearest(key, known)}"
     if not first["loc"] and isinstance(first.get("input"), Mapping):  # of several keys: which, the sentence says
         return f"{where}: {said}" if where else said
-    return f"{path} = {first.get('input')!r}: {said}"
+    return f"{path} = {SHORT.repr(first.get('input'))}: {said}"

@@ -20,7 +20,7 @@ from reverie.core.terminal import shown
 from reverie.data.config import DataConfig
 from reverie.data.maps import COMPUTED, map_channels
 from reverie.data.pack import Progress, open_pool
-from reverie.data.pool import Pool, Skipped
+from reverie.data.pool import Facts, Pool, Skipped
 from reverie.data.sources import find_source
 from reverie.data.split import digest, is_held_out
 from reverie.data.tags import read_tags
@@ -284,7 +284,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
     label_note = f"condition: {resolved.condition}" + (f" ({len(facts.classes)} classes)" if conditional else "")
     label_note += "" if tags is None else f", tags: {_listed(resolved.tags)}"
     map_note = (f"maps: {resolved.maps}, {space.maps} channel{'s' * (space.maps > 1)}",) * bool(space.maps)
-    about = (label_note, *tag_notes, *map_note, *_of_images_note(config, pool))
+    about = (label_note, *tag_notes, *map_note, *_domain_note(facts, main), *_of_images_note(config, pool))
     rows_note = f"{len(train):,} rows to train on, {len(held_out):,} held out ({split_note})"
     return Dataset(
         space=space,
@@ -292,7 +292,7 @@ def open_data(config: DataConfig, cache: Path | None = None, progress: Progress 
         hash=digest(key.encode()).hex(),
         rows_hash=digest(rows_key.encode()).hex(),
         classes=facts.classes,
-        notes=(*notes, *pool.notes, *about, rows_note, *_few_note(train), *_skipped_note(pool)),
+        notes=(*_default_note(config), *notes, *pool.notes, *about, rows_note, *_few_note(train), *_skipped_note(pool)),
         train=train,
         held_out=held_out,
         pool=pool,
@@ -314,6 +314,19 @@ def _decide_condition(pool: Pool, config: DataConfig) -> tuple[bool, DataConfig]
         return False, config
     wanted = {"label": True, "none": False, "auto": len(facts.classes) > 1 and not facts.modes}[config.condition]
     return wanted, config.model_copy(update={"condition": "label" if wanted else "none"})
+
+
+def _default_note(config: DataConfig) -> tuple[str, ...]:
+    if "source" in config.model_fields_set:
+        return ()
+    return (f"no --data is given: these are the {config.source} that are built in",)
+
+
+def _domain_note(facts: Facts, main: np.ndarray) -> tuple[str, ...]:
+    if main.all():
+        return ()
+    others = ", ".join(name for name in facts.domain_names if name != facts.main)
+    return (f"domain: {facts.main}; {int((~main).sum()):,} rows of others are left out ({others})",)
 
 
 OF_IMAGES = ("size", "crop", "flip", "turn", "background", "channels", "binarize", "jpeg_draft")

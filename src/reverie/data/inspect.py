@@ -30,7 +30,7 @@ FEW_A_CLASS = 50
 SHEET = (8, 8)  # rows and columns of the contact sheet
 CHUNK = 1024
 READ = 10_000  # rows of the table that attributes are counted in
-KINDS = 32  # values of an attribute, at most: what has more is a text or a number
+KINDS = 32  # values of an attribute, at most, and half as many as rows: what has more is a text or a number
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,9 @@ def inspect(config: DataConfig, cache: Path | None = None, progress: Progress | 
     looks = _looks(source, cache)
     compares = dataset.space.is_image and not pool.facts.modes and not isinstance(source, Drawn)
     copies, copied = _copies(dataset) if compares else (0, ())
+    removable = copies if isinstance(source, Files) else 0  # what is built in stays as it is
     tags = None if pool.facts.table is None else survey(pool.facts.table[:READ])
-    advice = (*_advice(dataset, looks, classes, copies), *map(_sentence, tags.notes if tags else ()))
+    advice = (*_advice(dataset, looks, classes, removable), *map(_sentence, tags.notes if tags else ()))
     return Report(
         dataset,
         pool.kind,
@@ -175,20 +176,20 @@ def _attributes(table: Sequence[dict[str, Any]] | None) -> dict[str, dict[str, i
             if len(counts[key]) > KINDS:
                 texts.add(key)
                 del counts[key]
-    return {key: dict(found.most_common()) for key, found in counts.items() if len(found) > 1}
+    kinds = {key: found for key, found in counts.items() if 1 < len(found) <= max(2, found.total() // 2)}
+    return {key: dict(found.most_common()) for key, found in kinds.items()}
 
 
 def _copies(dataset: Dataset) -> tuple[int, tuple[tuple[str, str], ...]]:
-    """Rows whose packed pixels stood before: copies, re-saved ones included."""
-    rows = len(dataset.pool)
-    digests = np.empty((rows, DIGEST), dtype=np.uint8)
-    for start in range(0, rows, CHUNK):
-        index = np.arange(start, min(start + CHUNK, rows))
-        digests[index] = digests_of(dataset.pool.read(index))
+    """Rows to train on or held out whose packed pixels stood before: copies, re-saved ones included."""
+    places = np.sort(np.concatenate([dataset.train.places, dataset.held_out.places]))
+    digests = np.empty((len(places), DIGEST), dtype=np.uint8)
+    for start in range(0, len(places), CHUNK):
+        digests[start : start + CHUNK] = digests_of(dataset.pool.read(places[start : start + CHUNK]))
     _, first, inverse = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     origin = first[inverse.reshape(-1)]
-    copies = np.flatnonzero(origin != np.arange(rows))
-    named = tuple((_name(dataset, int(i)), _name(dataset, int(origin[i]))) for i in copies[:5])
+    copies = np.flatnonzero(origin != np.arange(len(places)))
+    named = tuple((_name(dataset, int(places[i])), _name(dataset, int(places[origin[i]]))) for i in copies[:5])
     return len(copies), named
 
 

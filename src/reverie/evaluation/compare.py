@@ -181,10 +181,13 @@ def _settle(folder: Path, settings: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not file.is_file():
         return
-    found = json.loads(file.read_text(encoding="utf-8"))
-    if not any(row["report"] for row in found["rows"]):
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        empty, there = not any(row["report"] for row in found["rows"]), dict(found["settings"])
+    except (ValueError, KeyError, TypeError):
+        raise RequestError(f"{file} is damaged: remove it, or give another --out") from None
+    if empty:
         return
-    there = found["settings"]
     for key, value in json.loads(json.dumps({"runs": [], **settings})).items():
         before = there.get(key, [] if key == "runs" else None)
         if before != value and not (key == "runs" and before and set(before) <= set(value)):

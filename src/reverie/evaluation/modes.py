@@ -93,4 +93,4 @@ def support_size(twins: Tensor) -> Estimate:
     least = float(chi2.ppf(0.025, 2 * worth)) / 2.0 if worth else 0.0
     per = p / worth if worth else 1.0 / pairs  # a duplicate's part of the probability
     low, high = max(1.0, 1.0 / (per * most)), 1.0 / (per * least) if least else None
-    return Estimate(1.0 / max(p, 1.0 / pairs), low, high)
+    return Estimate(1.0 / p if p else low, low, high)  # without a duplicate there is a bound, and no estimate

@@ -38,7 +38,9 @@ class Journal:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise RequestError("train.tensorboard needs tensorboard: pip install 'reverie[track]'") from None
+                raise RequestError(
+                    "train.tensorboard needs tensorboard: pip install '.[track]' in Reverie's folder"
+                ) from None
             self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=start)
 
     def write(self, event: str, round: int, **fields: Any) -> None:

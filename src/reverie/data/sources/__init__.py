@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reverie.core.errors import RequestError, nearest
+from reverie.data.decode import SUFFIXES
 from reverie.data.source import Files, Pixels, Source, Stacked
 from reverie.data.sources.archive import zip_source
 from reverie.data.sources.avatars import avatars_source
@@ -29,6 +30,8 @@ def find_source(text: str) -> Source:
     Raises:
         RequestError: there is no such source.
     """
+    if not text:
+        raise RequestError("the source of data is empty; name a folder, a zip, or a built-in one such as digits")
     name, colon, option = text.partition(":")
     if name == "avatars":
         return avatars_source(option)
@@ -58,4 +61,6 @@ def _at_path(text: str) -> Source:
         return zip_source(path)
     if is_idx(path):
         return idx_source(path)
+    if path.suffix.lower() in SUFFIXES:
+        raise RequestError(f"{path} is one picture: name the folder that pictures lie in, as in {path.parent}")
     raise RequestError(f"{path} is neither a folder, nor a zip, nor an IDX file of images (…images-idx3-ubyte[.gz])")

@@ -104,6 +104,8 @@ def _sort_out(entry: os.DirEntry[str], prefix: str, depth: int, found: Found) ->
                 found.skipped.append(Skipped(name, "a link, not followed"))
                 return
             found.annotations.append((name, about.st_size, about.st_mtime_ns))
+        elif entry.name.lower().endswith(".zip"):
+            found.skipped.append(Skipped(name, "a zip; name it as the source to use what it holds"))
         elif not looks_like_image:
             if len(found.others) < 3:
                 found.others.append(name)

