@@ -51,6 +51,7 @@ METHODS = {
 
 def run(method: str, name: str, time: str, court: Court) -> dict[str, Any]:
     recipe, rate, norm = METHODS[method]
+    turns = 3 if method.startswith("wgan") else 1
     generator, critic = ARCHITECTURES[name]
     if "dcgan" in critic and "norm" not in critic:
         critic += f", norm: {norm}"
@@ -61,10 +62,9 @@ def run(method: str, name: str, time: str, court: Court) -> dict[str, Any]:
         *(f"model.{side}_optimizer.schedule=cosine" for side in ("generator", "discriminator")),
         "train.batch=32",
         "data.condition=none",
-        "train.average.half_life=5000",
+        f"train.average.half_life={5000 * turns}",
+        f"model.discriminator_turns={turns}",
     )
-    if method.startswith("wgan"):
-        changes = (*changes, "model.discriminator_turns=3")
     if method == "wgan-gp":
         changes = (*changes, "model.penalties={gradient-penalty: 10}")
     out = RUNS / f"{method}-{list(ARCHITECTURES).index(name)}"

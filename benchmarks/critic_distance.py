@@ -152,7 +152,7 @@ def training(images: tuple[int, ...] = (640, 6_400, 16_000, 40_000, 100_000)) ->
             "model.discriminator_turns=2",
             "model.penalties={gradient-penalty: 10}",
             "train.batch=64",
-            "train.average.half_life=10000",
+            "train.average.half_life=20000",
         )
         out = RUN / f"{count}"
         reverie.train("wgan-gp", "digits", out=out, images=count, changes=quick, quiet=True)
