@@ -223,6 +223,30 @@ def test_small_pictures_and_masks_from_files(tmp_path: Path) -> None:
     assert torch.equal(reading.read_mask(tmp_path / "mask.png", Space((1, 8, 8))), ~torch.eye(8, dtype=torch.bool))
 
 
+@pytest.mark.parametrize("name", ["vector.eps", "vector.png", "huge.png", "empty.png", "cut.png"])
+def test_files_that_training_would_not_read_are_not_read_here(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An EPS starts Ghostscript, under any name; 10,000 x 10,000 pixels of one bit take 12 kB in a file."""
+    file = tmp_path / name
+    if name == "huge.png":
+        Image.new("1", (10_000, 10_000)).save(file)
+    elif name == "empty.png":
+        file.touch()
+    else:
+        Image.effect_noise((64, 64), 50).save(file, "PNG" if name == "cut.png" else "EPS")
+        file.write_bytes(file.read_bytes()[: 2000 if name == "cut.png" else None])
+
+    def start(*arguments: object) -> None:
+        raise AssertionError("another program was to be started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", start)
+    said = {"huge.png": "10000 x 10000, more than 67,108,864 pixels", "empty.png": "empty file", "cut.png": "truncated"}
+    for read in (lambda: reading.read_pictures([file], Space((1, 8, 8))), lambda: reading.read_mask(file, Space(SHAPE))):
+        with pytest.raises(RequestError, match=f"cannot read {file}: .*{said.get(name, 'not an image')}"):
+            read()
+
+
 def test_pictures_of_ones_own_are_read_as_those_of_training(tmp_path: Path) -> None:
     """Of 16 bits the greatest value is white, transparency of a mask is black, and EXIF's turns are made."""
     space = Space((1, 4, 4))
@@ -288,7 +312,7 @@ def test_what_is_asked_wrongly_is_told(run: Path, tmp_path: Path) -> None:
         ("divides 28", "upscale", Asked(settings=("factor=5",))),
         ("steps = 0: .*greater than or equal to 1", "vary", Asked(settings=("steps=0",))),
         ("unknown key 'stength'; did you mean 'strength'", "sdedit", Asked(settings=("stength=0.5",))),
-        ("no picture", "sdedit", Asked(images=(tmp_path / "text.png",))),
+        ("not an image", "sdedit", Asked(images=(tmp_path / "text.png",))),
         ("no row 99999", "sdedit", Asked(rows="99999")),
         ("no class 10; this model has 10", "sdedit", Asked(label=10)),
         ("needs --other", "guide", Asked(settings=("method=autoguidance",))),

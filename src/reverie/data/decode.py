@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
@@ -58,7 +58,7 @@ def read_header(raw: bytes) -> Header:
     Raises:
         BrokenImageError: it is no image, or too large.
     """
-    image = _open(raw)
+    image = _open(io.BytesIO(raw))
     try:
         return Header(*image.size, _is_grey(image), image.has_transparency_data, image.format or "")
     except Exception as error:  # damaged metadata fails in as many ways as there are formats
@@ -78,7 +78,7 @@ def decode(raw: bytes, transform: Transform) -> np.ndarray:
     Raises:
         BrokenImageError: it is no image, is cut short, or is too large.
     """
-    image = _open(raw)
+    image = _open(io.BytesIO(raw))
     with _one_large_image if image.width * image.height > LARGE else nullcontext():
         try:
             if transform.draft and image.format == "JPEG":
@@ -93,11 +93,25 @@ def decode(raw: bytes, transform: Transform) -> np.ndarray:
             raise BrokenImageError(_reason(error)) from None
 
 
-def _open(raw: bytes) -> Image.Image:
-    if not raw:
-        raise BrokenImageError("empty file")
+def picture(file: IO[bytes]) -> Image.Image:
+    """A whole image from a file, upright, as it is otherwise.
+
+    Raises:
+        BrokenImageError: it is no image, is cut short, or is too large.
+    """
+    image = _open(file)
     try:
-        image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        return upright(image)
+    except Exception as error:  # as in decode
+        raise BrokenImageError(_reason(error)) from None
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    if not file.read(1):
+        raise BrokenImageError("empty file")
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError:
         raise BrokenImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:

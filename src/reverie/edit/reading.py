@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from reverie.core.batch import Condition
@@ -18,7 +18,7 @@ from reverie.core.run import Run
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
 from reverie.data.dataset import open_data
-from reverie.data.decode import BrokenImageError, flat, upright
+from reverie.data.decode import BrokenImageError, flat, picture, quiet
 from reverie.data.transform import Transform, fit, to_array
 from reverie.edit.filters import read_box
 
@@ -153,11 +153,14 @@ def _rows(run: Run, numbers: Sequence[int]) -> tuple[Tensor, Condition]:
 
 
 def _opened(file: Path) -> Image.Image:
+    # As data are read: not by Pillow's own Image.open, which starts other programs for some formats.
     try:
-        with Image.open(file) as image:
-            return upright(image)
-    except (OSError, UnidentifiedImageError) as error:
-        raise RequestError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'it is no picture'}") from None
+        with quiet(), open(file, "rb") as stream:
+            return picture(stream)
+    except OSError as error:
+        raise RequestError(f"cannot read {file}: {error.strerror or error}") from None
+    except BrokenImageError as error:
+        raise RequestError(f"cannot read {file}: {error}") from None
 
 
 def _opaque(image: Image.Image, file: Path, transform: Transform) -> Image.Image:
