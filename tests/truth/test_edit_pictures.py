@@ -219,6 +219,17 @@ def test_small_pictures_and_masks_from_files(tmp_path: Path) -> None:
     x, notes = reading.read_pictures([tmp_path / "small.png"], Space((1, 8, 8)))
     assert torch.equal(to_bytes(Downsample(2)(x))[0, 0], torch.from_numpy(small)), "its pixels are not touched"
     assert len(notes) == 1
+    first = "as large as what comes of it: it is made 2x2 first"
+    for size, told in (
+        ((2, 2), ["2x2, each of its pixels a square of 4x4"]),
+        ((8, 8), [f"8x8, {first}"]),
+        ((9, 20), [f"9x20, its middle square resized to 8x8, {first}"]),
+        ((3, 3), [f"3x3, its middle square resized to 8x8, {first}"]),
+        ((2, 5), ["2x5, its middle square resized to 8x8"]),
+    ):
+        Image.new("L", size).save(tmp_path / "any.png")
+        said = reading.read_pictures([tmp_path / "any.png"], Space((1, 8, 8)), factor=4)[1]
+        assert said == [f"any.png: {line}" for line in told]
     Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
     assert torch.equal(reading.read_mask(tmp_path / "mask.png", Space((1, 8, 8))), ~torch.eye(8, dtype=torch.bool))
 
@@ -242,7 +253,10 @@ def test_files_that_training_would_not_read_are_not_read_here(
 
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", start)
     said = {"huge.png": "10000 x 10000, more than 67,108,864 pixels", "empty.png": "empty file", "cut.png": "truncated"}
-    for read in (lambda: reading.read_pictures([file], Space((1, 8, 8))), lambda: reading.read_mask(file, Space(SHAPE))):
+    for read in (
+        lambda: reading.read_pictures([file], Space((1, 8, 8))),
+        lambda: reading.read_mask(file, Space(SHAPE)),
+    ):
         with pytest.raises(RequestError, match=f"cannot read {file}: .*{said.get(name, 'not an image')}"):
             read()
 

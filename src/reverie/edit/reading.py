@@ -66,13 +66,14 @@ def read_pictures(
     for file in files:
         image = _opened(file)
         whole = image.width == image.height and height % image.width == 0
+        done = []
         if image.size != (width, height):
             squares = f"each of its pixels a square of {height // image.width}x{height // image.width}"
-            done = squares if whole else f"its middle square resized to {width}x{height}"
-            notes.append(f"{file.name}: {image.width}x{image.height}, {done}")
-        elif factor and width % factor == 0 == height % factor:
-            seen = f"it is made {width // factor}x{height // factor} first"
-            notes.append(f"{file.name}: {width}x{height}, as large as what comes of it: {seen}")
+            done.append(squares if whole else f"its middle square resized to {width}x{height}")
+        if factor and width % factor == 0 == height % factor and min(image.size) > width // factor:
+            done.append(f"as large as what comes of it: it is made {width // factor}x{height // factor} first")
+        if done:
+            notes.append(f"{file.name}: {image.width}x{image.height}, {', '.join(done)}")
         image = _opaque(image, file, Transform(size=height, channels=channels, background=background))
         if whole and factor and image.width < width and image.width * factor != width:
             raise RequestError(
