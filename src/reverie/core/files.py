@@ -9,6 +9,9 @@ from pathlib import Path
 
 from reverie.core.errors import ReverieError
 
+RESUMES = "the last complete checkpoint is kept, the same command resumes"
+"""What a training that cannot write has to tell."""
+
 
 def write_atomically(file: Path, content: bytes) -> None:
     """Writes a file so that it holds either its old or its new content, whatever happens.
@@ -23,17 +26,26 @@ def write_atomically(file: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C leaves nothing behind either
         temporary.unlink(missing_ok=True)
-        raise disk_error(error, file) from error
+        if isinstance(error, OSError):
+            raise disk_error(error, file) from error
+        raise
     sync_folder(file.parent)
 
 
-def disk_error(error: BaseException, file: Path) -> ReverieError:
-    """What to tell the user when ``file`` could not be written."""
+def disk_error(error: BaseException, file: Path, then: str | None = None) -> ReverieError:
+    """What to tell the user when ``file`` could not be written.
+
+    Arguments:
+        error: what was raised.
+        file: what was to be written.
+        then: what is kept and what to do, where there is more to say than that the command is to be repeated.
+    """
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    what = "the disk is full" if full else str(error)
-    return ReverieError(f"cannot write {file}: {what}; the last complete checkpoint is kept, the same command resumes")
+    what = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
+    then = then or ("free some space and repeat the command" if full else "give another place to write to")
+    return ReverieError(f"cannot write {file}: {what}; {then}")
 
 
 def sync_folder(folder: Path) -> None:

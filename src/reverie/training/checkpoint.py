@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reverie.core.errors import ReverieError
-from reverie.core.files import disk_error, sync_folder
+from reverie.core.files import RESUMES, disk_error, sync_folder
 from reverie.core.model import Memory
 from reverie.core.player import Progress
 from reverie.core.run import Run
@@ -43,7 +43,7 @@ def save_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str
         with open(file, "rb+") as stream:
             os.fsync(stream.fileno())
     except (OSError, SafetensorError) as error:
-        raise disk_error(error, file) from error
+        raise disk_error(error, file, RESUMES) from error
 
 
 def memory_keys(model: nn.Module) -> set[str]:
@@ -88,7 +88,7 @@ def save(run: Run, loop: Loop, spent: float) -> Path:
             sync_folder(run.checkpoints)
     except (OSError, ReverieError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise error if isinstance(error, ReverieError) else disk_error(error, final) from error
+        raise error if isinstance(error, ReverieError) else disk_error(error, final, RESUMES) from error
     if loop.ranks.first:
         for old in finished(run)[loop.config.keep :]:
             shutil.rmtree(old, ignore_errors=True)

@@ -7,7 +7,7 @@ import os
 from typing import Any, TextIO
 
 from reverie.core.errors import RequestError
-from reverie.core.files import disk_error
+from reverie.core.files import RESUMES, disk_error
 from reverie.core.run import Run
 
 
@@ -32,7 +32,7 @@ class Journal:
             os.replace(temporary, self._file)
             self._stream: TextIO = open(self._file, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
         except OSError as error:
-            raise disk_error(error, self._file) from error
+            raise disk_error(error, self._file, RESUMES) from error
         self._board: Any = None
         if tensorboard:
             try:
@@ -54,7 +54,7 @@ class Journal:
             self._stream.write(json.dumps(line) + "\n")
             self._stream.flush()
         except OSError as error:
-            raise disk_error(error, self._file) from error
+            raise disk_error(error, self._file, RESUMES) from error
         if self._board and event == "log":
             for name, value in fields["values"].items():
                 self._board.add_scalar(name, value, round)
