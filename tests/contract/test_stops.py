@@ -7,19 +7,29 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 import reverie
 from reverie.core.errors import RequestError, ReverieError
+from reverie.core.files import write_atomically
+from reverie.core.images import save_grid, save_png
 from reverie.core.player import Progress
 from reverie.core.run import Run
+from reverie.core.sampling import Samples
+from reverie.data.config import DataConfig
+from reverie.data.dataset import open_data
+from reverie.edit.walk import save_animation
 from reverie.training import checkpoint, loop
 from reverie.training.build import parts_of_other_data
+from reverie.training.grids import save_density
 
 CHANGES = {
     "train.batch": 8,
@@ -123,6 +133,78 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
     assert run.model_file.read_bytes() == model
     monkeypatch.undo()
     assert int(newest(small(tmp_path / "run", **{"train.steps": 5}))["round"]) == 5
+
+
+@contextmanager
+def full_from(size: int) -> Iterator[None]:
+    """No file that this process writes grows beyond so many bytes: what a disk does that is nearly full."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+NOISE = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("picture.png", lambda file: save_png(Image.effect_noise((32, 32), 50), file)),
+        ("grid.png", lambda file: save_grid(NOISE, file)),
+        ("samples.png", lambda file: reverie.save_samples(Samples(NOISE, None), file)),
+        ("samples.npz", lambda file: reverie.save_samples(Samples(NOISE, None), file)),
+        ("walk.gif", lambda file: save_animation([NOISE, -NOISE], file)),
+        ("walk.webp", lambda file: save_animation([NOISE, -NOISE], file)),
+        ("density.png", lambda file: save_density(NOISE.view(-1, 2), file)),
+        ("sheet.png", lambda file: reverie.contact_sheet(open_data(DataConfig(source="digits")), file)),
+        ("points.png", lambda file: reverie.contact_sheet(open_data(DataConfig(source="moons")), file)),
+    ],
+)
+def test_full_disk_keeps_the_picture_that_was_there(name: str, write: Callable[[Path], None], tmp_path: Path) -> None:
+    file = tmp_path / name
+    write(file)
+    before = file.read_bytes()
+    assert len(before) > 100
+    with full_from(100), pytest.raises(ReverieError, match=f"cannot write {file}: "):
+        write(file)
+    assert [f.name for f in tmp_path.iterdir()] == [name]
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_full_disk_leaves_no_part_of_a_folder_of_samples(there: bool, tmp_path: Path) -> None:
+    out = tmp_path / "samples"
+    if there:
+        out.mkdir()
+    blank = torch.full((4, 1, 16, 16), -1.0)
+    blank[2:] = NOISE[2:]  # two files fit
+    with full_from(200), pytest.raises(ReverieError, match=r"cannot write .*000002-1\.png"):
+        reverie.save_samples(Samples(blank, torch.ones(4, dtype=torch.int64)), out)
+    assert out.exists() == there
+    reverie.save_samples(Samples(blank, None), out)
+    assert len(list(out.iterdir())) == 4
+
+
+def test_full_disk_is_told_of_checkpoints_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ReverieError) as raised:
+        write_atomically(tmp_path / "x.png", b"x")
+    assert (
+        str(raised.value) == f"cannot write {tmp_path}/x.png: the disk is full; free some space and repeat the command"
+    )
+    with pytest.raises(
+        ReverieError, match=r"weights\.safetensors: the disk is full; the last complete checkpoint is kept"
+    ):
+        checkpoint.save_tensors({}, tmp_path / "weights.safetensors")
+    with pytest.raises(ReverieError, match="No such file or directory; give another place"):
+        write_atomically(tmp_path / "nowhere" / "x.png", b"x")
 
 
 def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from reverie.core.errors import RequestError
-from reverie.core.files import write_atomically
+from reverie.core.files import disk_error, write_atomically
 from reverie.core.images import save_grid, to_bytes, to_pillow
 from reverie.core.sampling import Samples
 
@@ -48,6 +49,7 @@ def save_samples(samples: Samples, out: Path, columns: int | None = None) -> Non
 
     Raises:
         RequestError: points cannot be written as PNG.
+        ReverieError: the disk is full or refuses; there is then what there was before.
     """
     out = Path(out)
     check_target(out)
@@ -64,7 +66,23 @@ def save_samples(samples: Samples, out: Path, columns: int | None = None) -> Non
     elif out.suffix.lower() == ".png":
         save_grid(samples.x, out, columns)
     else:
+        _save_folder(samples, labels, out)
+
+
+def _save_folder(samples: Samples, labels: np.ndarray, out: Path) -> None:
+    """Writes a PNG each; where that fails what was written goes again, so that the same request can be made again."""
+    new, made = not out.exists(), [out]
+    try:
         out.mkdir(parents=True, exist_ok=True)
         for i, (image, label) in enumerate(zip(to_bytes(samples.x), labels, strict=True)):
-            suffix = f"-{label}" if label >= 0 else ""
-            to_pillow(image).save(out / f"{i:06d}{suffix}.png")
+            made.append(out / (f"{i:06d}-{label}.png" if label >= 0 else f"{i:06d}.png"))
+            to_pillow(image).save(made[-1], "PNG")
+    except BaseException as error:  # of Ctrl-C, too
+        for file in made[1:]:
+            file.unlink(missing_ok=True)
+        if new:
+            with suppress(OSError):
+                out.rmdir()
+        if isinstance(error, OSError):
+            raise disk_error(error, made[-1]) from error
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from reverie.core.files import write_atomically
 
 
 def from_bytes(pixels: Tensor) -> Tensor:
@@ -54,5 +57,16 @@ def save_grid(x: Tensor, file: Path, columns: int | None = None, scale: int = 1)
     sheet = to_pillow(grid(to_bytes(x.cpu()), columns))
     if scale > 1:
         sheet = sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+    save_png(sheet, file)
+
+
+def save_png(picture: Image.Image, file: Path) -> None:
+    """Writes a picture as a PNG, whole or not at all: what was there stays where the disk is full.
+
+    Raises:
+        ReverieError: the disk is full or refuses.
+    """
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", optimize=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(file, optimize=True)
+    write_atomically(file, encoded.getvalue())

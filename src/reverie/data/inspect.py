@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reverie.core.images import grid, to_bytes, to_pillow
+from reverie.core.images import grid, save_png, to_bytes, to_pillow
 from reverie.data.cache import cache_folder
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
@@ -233,9 +233,8 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
 
     Where rows have maps, every second of them is shown, its map before it. Points are drawn as a density.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
     if not dataset.space.is_image:
-        _density(dataset).save(file)
+        save_png(_density(dataset), file)
         return
     chosen = _chosen(dataset)
     if dataset.space.maps:
@@ -246,7 +245,7 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.train.pixels(chosen)))
     sheet = to_pillow(grid(pixels, columns=SHEET[1]))
     scale = max(1, 64 // dataset.space.shape[-1])
-    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(file, optimize=True)
+    save_png(sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST), file)
 
 
 def _chosen(dataset: Dataset) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reverie.core.capabilities import Tags
 from reverie.core.errors import RequestError
-from reverie.core.images import to_bytes, to_pillow
+from reverie.core.images import save_png, to_bytes, to_pillow
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.recipe import parse_change
@@ -78,7 +78,7 @@ def write_tags(run: Run, model: Model, asked: Asked, out: Path, say: Callable[[s
     for name, one in zip(called, found, strict=True):
         right = "" if one.known is None else f"   (in the data: {', '.join(one.known) or 'none'})"
         say(f"{name}: {_listed(one.found)}{right}")
-    sheet(x, found).save(out, optimize=True)
+    save_png(sheet(x, found), out)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from reverie.core.errors import RequestError
+from reverie.core.files import write_atomically
 from reverie.core.images import grid, to_bytes, to_pillow
 from reverie.core.model import Model
 from reverie.edit.between import circle
@@ -63,10 +65,13 @@ def save_animation(frames: list[Tensor], file: Path, scale: int = 1, pause: int 
 
     Raises:
         RequestError: the ending is another.
+        ReverieError: the disk is full or refuses.
     """
     if file.suffix.lower() not in KINDS:
         raise RequestError(f"{file.name}: an animation is a {' or a '.join(KINDS)} file")
     sheets = [to_pillow(grid(to_bytes(frame))) for frame in frames]
     sheets = [s.resize((s.width * scale, s.height * scale), Image.Resampling.NEAREST) for s in sheets]
+    encoded, kind = io.BytesIO(), file.suffix[1:].upper()
+    sheets[0].save(encoded, kind, save_all=True, append_images=sheets[1:], duration=pause, loop=0)
     file.parent.mkdir(parents=True, exist_ok=True)
-    sheets[0].save(file, save_all=True, append_images=sheets[1:], duration=pause, loop=0)
+    write_atomically(file, encoded.getvalue())

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from reverie.core.batch import Asks
-from reverie.core.images import save_grid
+from reverie.core.images import save_grid, save_png
 from reverie.core.model import Model
 from reverie.core.sampling import sample
 from reverie.data.maps import beside
@@ -64,5 +64,4 @@ def save_density(points: Tensor, file: Path, bins: int = 192) -> None:
     x, y = points[:, 0].double().numpy(), points[:, min(1, points.shape[1] - 1)].double().numpy()
     counts, _, _ = np.histogram2d(-y, x, bins=bins, range=extent)
     shade = 255 - np.clip(np.sqrt(counts / max(counts.max() * 0.5, 1.0)) * 255, 0, 255)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(shade.astype(np.uint8)).resize((2 * bins, 2 * bins), Image.Resampling.NEAREST).save(file)
+    save_png(Image.fromarray(shade.astype(np.uint8)).resize((2 * bins, 2 * bins), Image.Resampling.NEAREST), file)
