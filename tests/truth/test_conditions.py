@@ -15,7 +15,7 @@ from torch import Tensor
 
 import reverie
 from reverie.core.batch import Condition
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.images import from_bytes
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
@@ -213,6 +213,68 @@ def test_line_art_is_that_of_the_same_emoji(style: str):
     if style == "openmoji":
         x, condition = dataset.train.take(np.arange(200))
         assert x.mean(1)[condition.image[:, 0] > 0.8].mean() < -0.5, "lines are dark in the picture too"
+
+
+class Given(Model):
+    """Draws the rows that it was given."""
+
+    def __init__(self, rows: Tensor, classes: int = 0) -> None:
+        super().__init__(ModelConfig(), Space(tuple(rows.shape[1:]), classes=classes), {})
+        self.rows = rows
+
+    def sample(self, noise, condition=None, how=None):
+        return self.rows[noise.ids]
+
+
+def test_samples_that_are_not_finite_are_an_error(tmp_path: Path):
+    rows = torch.zeros(6, 1, 8, 8)
+    rows[4, 0, 3, 3], rows[5, 0, 0, 0] = torch.nan, torch.inf
+    assert sample(Given(rows), 4, batch=2, check=True).x.shape == (4, 1, 8, 8)
+    with pytest.raises(ReverieError, match="1 of the samples 3 to 4 are not finite: the model broke"):
+        sample(Given(rows), 5, batch=3, check=True)
+    with pytest.raises(ReverieError, match="2 of the samples 0 to 5 are not finite"):
+        sample(Given(rows), 6, check=True)
+    for name in ("x.png", "x.npz", "x"):
+        with pytest.raises(ReverieError, match="2 of the samples 0 to 5 are not finite"):
+            reverie.save_samples(sample(Given(rows), 6), tmp_path / name)
+        assert not (tmp_path / name).exists()
+    assert write_grid(Given(rows), tmp_path / "grid.png", 6, 0)[0].isnan().sum() == 1, "a training goes on"
+
+
+def test_wrong_requests_of_the_library_are_told():
+    model, classed = Given(torch.zeros(6, 2)), Given(torch.zeros(6, 2), classes=10)
+    for told, asked in (
+        ("count = 'x': write a whole number", {"count": "x"}),
+        ("count = 2.5: write a whole number", {"count": 2.5}),
+        ("count = True: write a whole number", {"count": True}),
+        ("cannot draw 0 samples", {"count": 0}),
+        ("seed = None: write a whole number", {"seed": None}),
+        ("seed = 1.5: write a whole number", {"seed": 1.5}),
+        ("batch = 0: at least 1", {"batch": 0}),
+        ("batch = -1: at least 1", {"batch": -1}),
+        ("no precision 'x'; known: auto, fp32, bf16", {"precision": "x"}),
+        ("how is of type int: leave it out, or give what sampling_of", {"how": 5}),
+        ("how is of type dict: leave it out", {"how": {"steps": 5}}),
+    ):
+        for some in (model, classed):
+            with pytest.raises(RequestError, match=told):
+                sample(some, **{"count": 3, **asked})
+    for told, labels in (
+        ("labels = 'a': write whole numbers", "a"),
+        ("labels = 3.7: write whole numbers", 3.7),
+        ("labels = nan: write whole numbers", float("nan")),
+        ("labels = True: write whole numbers", True),
+        ("write whole numbers", [1, 2, None]),
+        ("write whole numbers", torch.tensor([1.0, torch.nan, 2.0])),
+        ("write whole numbers", torch.zeros(3, 1, dtype=torch.int64)),
+        ("2 labels for 3 samples", [1, 2]),
+        ("0 labels for 3 samples", []),
+        ("a label is out of range", [1, 2, 10]),
+    ):
+        with pytest.raises(RequestError, match=told):
+            sample(classed, 3, labels=labels)
+    for labels in (7, np.int64(7), [7, 7, 7], np.array([7, 7, 7]), torch.tensor(7), torch.tensor([7] * 3).int()):
+        assert sample(classed, np.int64(3), np.int64(5), labels=labels, batch=2).labels.tolist() == [7, 7, 7]
 
 
 def test_guidance_without_labels_is_not_passed_over():

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from reverie.core.batch import Condition
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
 from reverie.core.recipe import read_recipe
@@ -135,7 +135,11 @@ def test_a_walk_returns_to_where_it_began(tmp_path: Path) -> None:
         assert film.size == (36, 36)
     with pytest.raises(RequestError, match=r"\.gif or a \.webp"):
         save_animation(images, tmp_path / "walk.png")
-    assert decoded(Linear(), drawn(Linear(), range(130), 0)).shape == (130, 4)
+    z = drawn(Linear(), range(130), 0)
+    assert decoded(Linear(), z).shape == (130, 4)
+    z[0][[7, 100], 1] = torch.inf
+    with pytest.raises(ReverieError, match="2 of the points 0 to 129 are not finite: the model broke"):
+        decoded(Linear(), z)
 
 
 class Coder(Linear):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from reverie.core.batch import Condition
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
 from reverie.core.recipe import read_recipe
@@ -238,6 +238,28 @@ def saved(folder: Path, name: str, source: Path | str, space: Space, *changes: s
     save_model(create(name, space, changes=changes), recipe, (), run)
     run.recipe_file.write_text(json.dumps(recipe.model_dump(mode="json")))  # JSON is YAML
     return run.folder
+
+
+def test_a_broken_model_draws_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    for i in range(40):
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "rows" / f"{i}.png")
+    run = Run(saved(tmp_path / "run", "dcgan", tmp_path / "rows", Space((1, 8, 8)), *SMALL))
+    broken = create("dcgan", Space((1, 8, 8)), changes=SMALL)
+    for parameter in broken.parameters():
+        torch.nn.init.constant_(parameter, float("nan"))
+    save_model(broken, run.recipe, (), run)
+    for tool, asked, told in (
+        ("picks", Asked(count=3), "3 of the images 0 to 2 are not finite: the model broke"),
+        ("walk", Asked(count=1, steps=2), "12 of the images 0 to 11"),
+        ("filters", Asked(box="2,2,6,6"), "1 of the images 0 to 0"),
+        ("features", Asked(count=2), "6 of the pictures 0 to 23"),
+    ):
+        out = tmp_path / f"out{'.gif' if tool == 'walk' else '.png'}"
+        with pytest.raises(ReverieError, match=told):
+            draw(run.folder, tool, asked, out=out, device="cpu")
+        assert not out.exists(), tool
 
 
 def test_runs_and_what_is_asked_of_them(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def sample(
             batch=batch,
             precision=precision,  # type: ignore[arg-type]
             on_batch=lambda done: bar.update(task, completed=done),
+            check=True,
         )
     if asks is not None and model.space.is_image and out.suffix.lower() == ".png":
         reverie.save_samples(reverie.beside_maps(drawn, asks), out, columns=2 * round((count / 2) ** 0.5) or 2)

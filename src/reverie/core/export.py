@@ -11,7 +11,7 @@ import numpy as np
 from reverie.core.errors import RequestError
 from reverie.core.files import disk_error, write_atomically
 from reverie.core.images import save_grid, to_bytes, to_pillow
-from reverie.core.sampling import Samples
+from reverie.core.sampling import Samples, check_finite
 
 IMAGES = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".npy", ".zip", ".pt", ".pdf", ".svg"}
 """Endings that people ask for and that are not written."""
@@ -49,10 +49,11 @@ def save_samples(samples: Samples, out: Path, columns: int | None = None) -> Non
 
     Raises:
         RequestError: points cannot be written as PNG.
-        ReverieError: the disk is full or refuses; there is then what there was before.
+        ReverieError: samples are not finite; or the disk is full or refuses, and there is what there was before.
     """
     out = Path(out)
     check_target(out)
+    check_finite(samples.x, "samples")
     points = samples.x.ndim == 2
     labels = np.full(len(samples.x), -1) if samples.labels is None else samples.labels.numpy()
     if out.suffix.lower() == ".npz":

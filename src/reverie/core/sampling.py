@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from reverie.core.batch import Asks, Condition
 from reverie.core.device import Precision, autocast
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.model import Model, Sampling
 from reverie.core.noise import KeyedNoise
 from reverie.core.recipe import parse_change, put
@@ -53,6 +54,7 @@ def sample(
     batch: int = 256,
     precision: Precision = "auto",
     on_batch: Callable[[int], None] | None = None,
+    check: bool = False,
 ) -> Samples:
     """Draws samples. Sample i depends on (seed, i) and its label only.
 
@@ -68,8 +70,11 @@ def sample(
         batch: rows computed at once; changes memory and speed only.
         precision: of the networks; ``auto`` is bf16 for images where that is faster.
         on_batch: called with the number of samples done so far.
+        check: whether samples that are not finite are an error, before more of them are drawn. Trainings and timings
+            take them as they are; ``save_samples`` writes no pictures of them.
 
     Raises:
+        ReverieError: samples are not finite, and ``check``.
         RequestError: a label is out of range, or the model has none; the model draws from maps, and none are given or
             they do not fit.
     """
@@ -83,6 +88,7 @@ def sample(
         batch=batch,
         precision=precision,
         on_batch=on_batch,
+        check=check,
     )
     rows, chosen = zip(*drawn, strict=True)
     return Samples(torch.cat(rows), None if chosen[0] is None else torch.cat(chosen))
@@ -99,11 +105,10 @@ def stream(
     batch: int = 256,
     precision: Precision = "auto",
     on_batch: Callable[[int], None] | None = None,
+    check: bool = False,
 ) -> Iterator[Samples]:
     """The samples of ``sample``, a batch at a time, in bounded memory. Arguments as there."""
-    if count < 1:
-        raise RequestError(f"cannot draw {count} samples; ask for at least 1")
-    _check_guidance(model, how)
+    _check_request(model, count, seed, how, batch, precision)
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     every_label = None if labels is None else _labels(model, count, labels)
     asks = _given(condition, count) if isinstance(condition, Condition) else condition
@@ -118,11 +123,45 @@ def stream(
             # no_grad, not inference_mode: a sampler may turn gradients on again (Langevin, guidance).
             with torch.no_grad(), autocast(device, precision, model.space):
                 x = model.sample(KeyedNoise(seed, ids, "sample"), asked.to(device), how)
-            yield Samples(x.float().cpu() if x.is_floating_point() else x.cpu(), asked.label)
+            x = x.float().cpu() if x.is_floating_point() else x.cpu()
+            if check:
+                check_finite(x, "samples", start)
+            yield Samples(x, asked.label)
             if on_batch:
                 on_batch(start + len(ids))
     finally:
         model.train(was_training)
+
+
+def check_finite(x: Tensor, what: str, first: int = 0) -> None:
+    """Refuses rows ``[B, ...]`` that are not finite: as bytes they would be pictures like any other.
+
+    Arguments:
+        x: the rows.
+        what: they are, for the message.
+        first: the number of the first of them.
+
+    Raises:
+        ReverieError: some are not.
+    """
+    bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+    if bad:
+        raise ReverieError(f"{bad} of the {what} {first} to {first + len(x) - 1} are not finite: the model broke")
+
+
+def _check_request(model: Model, count: Any, seed: Any, how: Any, batch: Any, precision: Any) -> None:
+    for name, value in (("count", count), ("seed", seed), ("batch", batch)):
+        if isinstance(value, bool) or not isinstance(value, Integral):  # NumPy's are among these
+            raise RequestError(f"{name} = {value!r}: write a whole number")
+    if count < 1:
+        raise RequestError(f"cannot draw {count} samples; ask for at least 1")
+    if batch < 1:
+        raise RequestError(f"batch = {batch}: at least 1 sample is computed at once")
+    if precision not in get_args(Precision):
+        raise RequestError(f"no precision {precision!r}; known: {', '.join(get_args(Precision))}")
+    if how is not None and not isinstance(how, type(model.config.sampling)):
+        raise RequestError(f"how is of type {type(how).__name__}: leave it out, or give what sampling_of returns")
+    _check_guidance(model, how)
 
 
 def _check_guidance(model: Model, how: Any) -> None:
@@ -164,12 +203,19 @@ def _given(condition: Condition, count: int) -> Asks:
 
 def _labels(model: Model, count: int, labels: Sequence[int] | Tensor | int) -> Tensor:
     classes = model.space.classes
-    chosen = torch.as_tensor(labels)
     if not classes:
         raise RequestError("this model has no classes: it was trained without labels")
+    given = f"labels = {labels!r}" if isinstance(labels, str | int | float) else "labels"
+    wrong = RequestError(f"{given}: write whole numbers, one for all or one for each sample")
+    try:
+        chosen = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):  # torch's words for what no tensor can be made of
+        raise wrong from None
     chosen = chosen.expand(count) if chosen.ndim == 0 else chosen
     if len(chosen) != count:
         raise RequestError(f"{len(chosen)} labels for {count} samples")
+    if chosen.ndim != 1 or chosen.dtype == torch.bool or chosen.is_floating_point() or chosen.is_complex():
+        raise wrong
     if int(chosen.min()) < 0 or int(chosen.max()) >= classes:
         raise RequestError(f"a label is out of range; this model's labels are 0 to {classes - 1}")
     return chosen.long()

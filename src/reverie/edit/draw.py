@@ -15,6 +15,7 @@ from reverie.core.images import save_grid
 from reverie.core.model import Model
 from reverie.core.recipe import parse_change
 from reverie.core.run import Run
+from reverie.core.sampling import check_finite
 from reverie.core.space import Space
 from reverie.data.config import DataConfig
 from reverie.data.dataset import open_data
@@ -64,7 +65,7 @@ def draw(
 
     Raises:
         RequestError: the model has not what the tool looks at, or what is asked for does not fit together.
-        ReverieError: guidance blows up; the message names the setting and the step.
+        ReverieError: guidance blows up, and the message names the setting and the step; or the model broke.
     """
     known = (*SHEETS, "walk", "tag", *tools())
     if tool not in known:
@@ -95,6 +96,7 @@ def draw(
         sheet = SHEETS[tool](opened, model, asked, classify)
     else:
         sheet = pictured(opened, model, tool, asked, device, classify, say)
+    check_finite(sheet.x, "pictures")
     save_grid(sheet.x, out, sheet.columns, scale)
     return out
 

@@ -12,6 +12,7 @@ from reverie.core.capabilities import Decodes, Encodes
 from reverie.core.errors import RequestError
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise, Noise
+from reverie.core.sampling import check_finite
 from reverie.core.space import Space
 from reverie.data.dataset import Rows
 
@@ -105,11 +106,16 @@ def picked(
 
 
 def decoded(model: Model, z: Latents, block: int = 64) -> Tensor:
-    """Rows of latents, on the CPU, clamped to [-1, 1] where they are images."""
+    """Rows of latents, on the CPU, clamped to [-1, 1] where they are images.
+
+    Raises:
+        ReverieError: they are not finite.
+    """
     decodes = decoder(model)
     with torch.no_grad():
         parts = [decodes.decode(tuple(p[i : i + block] for p in z)).float().cpu() for i in range(0, len(z[0]), block)]
     x = torch.cat(parts)
+    check_finite(x, "images" if model.space.is_image else "points")
     return x.clamp(-1.0, 1.0) if model.space.is_image else x
 
 

@@ -19,6 +19,7 @@ from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.core.recipe import parse_change
 from reverie.core.run import Run
+from reverie.core.sampling import check_finite
 from reverie.core.space import Space
 from reverie.core.strict import Strict
 from reverie.data.config import DataConfig
@@ -60,6 +61,7 @@ def write_tags(run: Run, model: Model, asked: Asked, out: Path, say: Callable[[s
 
     Raises:
         RequestError: the model draws no tags, its rows are no pictures, or what is asked for does not fit.
+        ReverieError: the model broke.
     """
     tags = model.view(Tags)
     if tags is None:
@@ -74,6 +76,7 @@ def write_tags(run: Run, model: Model, asked: Asked, out: Path, say: Callable[[s
     noise = KeyedNoise(asked.seed, torch.arange(len(x), device=place), "tag")
     with torch.no_grad():
         shares = tags.tag(x.to(place), noise, settings.draws).cpu()
+    check_finite(shares, "tags of the pictures")
     found = [Tagged(most_common(row, names, settings.top), k) for row, k in zip(shares, known, strict=True)]
     for name, one in zip(called, found, strict=True):
         right = "" if one.known is None else f"   (in the data: {', '.join(one.known) or 'none'})"
