@@ -56,6 +56,14 @@ def ask(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
         ("train ddpm --steps 1 model.steps=20", 2, "steps = 50 is more than this model's T = 20"),
         ("train ddim --steps 1 model.path.steps=10", 2, "steps = 20 is more than this model's T = 10"),
         ("sample run steps=0", 2, "sampling.steps = 0: Input should be greater than or equal to 1"),
+        (
+            "sample run steps=100000000000",
+            2,
+            "sampling.steps = 100000000000: Input should be less than or equal to 100000",
+        ),
+        ("edit run vary steps=100000000000", 2, "steps = 100000000000: Input should be less than or equal to 100000"),
+        ("edit run vary -n 100000000000", 2, "--count 100000000000: write 1 to 10,000"),
+        ("edit run inpaint resamplings=100000000000", 2, "resamplings = 100000000000: Input should be less than"),
         ("sample run steps=21", 2, "steps = 21 is more than this model's T = 20"),
         ("sample run steps=21 grid=karras", 2, "steps = 21 is more than this model's T = 20"),
         ("sample run steps=4 guidance=1e30 clip=false", 1, "guidance = 1e+30 blows up at step 1 of 4"),
@@ -108,11 +116,19 @@ def test_maps_that_fit_are_taken_as_they_are_and_others_where_that_is_asked_for(
         assert ask(monkeypatch, folder, *arguments, name, "--fit") == 0
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["torch", "Python"],
+)
 def test_too_little_memory_is_no_bug(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*arguments: object, **options: object) -> None:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        raise error
 
     monkeypatch.setattr(reverie, "sample", full)
     assert ask(monkeypatch, folder, "sample", "run", "steps=1") == 1

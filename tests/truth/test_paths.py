@@ -179,6 +179,9 @@ def test_even_times_cover_every_batch_and_logit_normal_has_its_quantiles():
 def test_time_grids():
     assert time_grid(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert time_grid(1000, 1000) == [i / 1000 for i in range(1000, -1, -1)]
+    assert len(time_grid(100_000)) == 100_001
+    with pytest.raises(RequestError, match="steps = 100001: take 100,000 at most"):
+        time_grid(100_001)
     assert time_grid(3, 10) == [1.0, 0.7, 0.3, 0.0]
 
 

@@ -85,7 +85,8 @@ def run() -> None:
         if shown is None:
             if debug:
                 raise
-            if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+            full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # Python's, or CUDA's
+            if full or "can't allocate memory" in str(error):
                 print(f"reverie: {NO_MEMORY}", file=sys.stderr)
                 sys.exit(1)
             line = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -30,6 +30,8 @@ READ_BY: Mapping[str, Collection[str]] = {
     "operator": ("restore",),
 }
 """Which tools read what; the rest is read by all, or told apart where it is read."""
+MOST = 10_000
+"""Of pictures that are asked for on one sheet, and of those in a strip."""
 OPTIONS: Mapping[str, str] = {"start": "from", "images": "image"}
 """Options of the command line that are called otherwise."""
 
@@ -86,13 +88,16 @@ class Asked:
         return 8 if self.count is None else self.count
 
     def check(self, tool: str) -> None:
-        """Refuses what a tool would not look at, so that nobody takes a setting for one that was heeded.
+        """Refuses too much, and what a tool would not look at, so that nobody takes a setting for one that was heeded.
 
         Raises:
-            RequestError: something is set that the tool does not read.
+            RequestError: something is set that the tool does not read, or more is asked for than a sheet holds.
         """
         if self.settings and tool not in (*CHANGING, "guide", "tag"):
             raise RequestError(f"{tool} takes options only, no '{self.settings[0]}'")
+        for name, value in (("count", self.number), ("steps", self.steps)):
+            if not 1 <= value <= MOST:
+                raise RequestError(f"--{name} {value}: write 1 to {MOST:,}")
         for field in fields(self):
             value = getattr(self, field.name)
             if value == field.default or tool in READ_BY.get(field.name, (tool,)):

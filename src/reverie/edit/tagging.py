@@ -41,7 +41,7 @@ class Settings(Strict):
     """
 
     top: int = Field(5, ge=1)
-    draws: int = Field(100, ge=1)
+    draws: int = Field(100, ge=1, le=100_000)
 
 
 class Tagged(NamedTuple):

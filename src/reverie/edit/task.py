@@ -19,7 +19,7 @@ from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise, Noise
 from reverie.core.strict import Strict
 from reverie.maths.paths import prior_scale, ticks
-from reverie.maths.times import Grid, grid
+from reverie.maths.times import MOST_STEPS, Grid, grid
 from reverie.samplers.guidance.classifier_free import ClassifierFree
 from reverie.samplers.guidance.clip import Clip
 from reverie.samplers.guidance.free_control import features
@@ -40,7 +40,7 @@ class Settings(Strict):
         guidance: classifier-free guidance towards ``--label``; 1 is the conditional model itself.
     """
 
-    steps: int = Field(50, ge=1)
+    steps: int = Field(50, ge=1, le=MOST_STEPS)
     grid: Grid = "even"
     guidance: float = Field(1.0, ge=0)
 

@@ -26,6 +26,8 @@ from reverie.core.noise import GAMMA
 
 Grid = Literal["even", "log-snr", "karras"]
 
+MOST_STEPS = 100_000
+"""From noise to data: more of them bring nothing that float32 could tell, and take days."""
 LEAST, MOST = 0.002, 160.0
 """Of sigma / alpha: below, rows of unit scale are data to the eye; above, they are noise to within a percent."""
 
@@ -86,7 +88,7 @@ def time_grid(steps: int, ticks: int | None = None) -> list[float]:
         ticks: where times are multiples of 1 / ticks (DDPM's T): each is the nearest one; steps <= ticks.
 
     Raises:
-        RequestError: there are no steps, or more than ticks.
+        RequestError: there are no steps, more than ticks, or more than ``MOST_STEPS``.
     """
     _check(steps)
     if ticks is None:
@@ -146,6 +148,8 @@ def grid(kind: Grid, steps: int, path: Path, ticks: int | None = None) -> list[f
 def _check(steps: int) -> None:
     if steps < 1:
         raise RequestError(f"steps = {steps}: samples need at least 1")
+    if steps > MOST_STEPS:
+        raise RequestError(f"steps = {steps}: take {MOST_STEPS:,} at most")
 
 
 def _grid(

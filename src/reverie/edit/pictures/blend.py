@@ -24,7 +24,7 @@ class Settings(invert.Settings):
         stops: pictures a strip, both ends included.
     """
 
-    stops: int = Field(7, ge=2)
+    stops: int = Field(7, ge=2, le=1000)
 
 
 def draw(task: Task, settings: Settings) -> Sheet:

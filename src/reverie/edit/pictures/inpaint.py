@@ -31,7 +31,7 @@ class Settings(Restoring):
 
     method: Literal["repaint", "moments", "dps"] = "repaint"  # type: ignore[assignment]
     jump: int = Field(5, ge=1)
-    resamplings: int = Field(4, ge=1)
+    resamplings: int = Field(4, ge=1, le=1000)
 
 
 def draw(task: Task, settings: Settings) -> Sheet:

@@ -52,7 +52,7 @@ from reverie.maths.consistency import (
     to_the_end,
 )
 from reverie.maths.paths import per_row
-from reverie.maths.times import even
+from reverie.maths.times import MOST_STEPS, even
 from reverie.nn.lagging import Lagging
 from reverie.nn.preconditioned import Preconditioned
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
@@ -71,7 +71,7 @@ class Sampling(core.Sampling):
         last: how much noise the last one adds; those between lie evenly in the logarithm.
     """
 
-    steps: int = Field(2, ge=1)
+    steps: int = Field(2, ge=1, le=MOST_STEPS)
     last: float = Field(0.8, gt=0)
 
 

@@ -37,7 +37,7 @@ from reverie.maths import predictions
 from reverie.maths.path_choice import OtherPath
 from reverie.maths.paths import LinearBetas, per_row, prior_scale
 from reverie.maths.posteriors import Dirac
-from reverie.maths.times import Grid, even, grid
+from reverie.maths.times import MOST_STEPS, Grid, even, grid
 from reverie.nn.features import steered
 from reverie.samplers.bound import Chain
 from reverie.samplers.conversion import on_path
@@ -62,7 +62,7 @@ class Sampling(core.Sampling):
         clip: keep estimates of x_0 where the training rows are, pixels within [-1, 1].
     """
 
-    steps: int = Field(50, ge=1)
+    steps: int = Field(50, ge=1, le=MOST_STEPS)
     solver: SolverChoice = DDIM()
     grid: Grid = "even"
     path: OtherPath = None

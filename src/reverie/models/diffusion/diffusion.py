@@ -47,7 +47,7 @@ from reverie.maths import predictions
 from reverie.maths.path_choice import OtherPath, PathChoice
 from reverie.maths.paths import Learned, LinearBetas, LinearLogSnr, per_row, prior_scale, ticks
 from reverie.maths.posteriors import Dirac, LearnedStep
-from reverie.maths.times import Grid, grid
+from reverie.maths.times import MOST_STEPS, Grid, grid
 from reverie.maths.training_times import Times
 from reverie.maths.transport import optimal_pairs
 from reverie.maths.weights import Weighting, c_noise, weight
@@ -79,7 +79,7 @@ class Sampling(core.Sampling):
         clip: keep estimates of x_0 where the training rows are, pixels within [-1, 1].
     """
 
-    steps: int = Field(50, ge=1)
+    steps: int = Field(50, ge=1, le=MOST_STEPS)
     solver: SolverChoice = DDIM()
     grid: Grid = "even"
     path: OtherPath = None

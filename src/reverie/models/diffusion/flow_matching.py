@@ -38,7 +38,7 @@ from reverie.maths import predictions
 from reverie.maths.path_choice import OtherPath
 from reverie.maths.paths import Straight, per_row, prior_scale
 from reverie.maths.posteriors import Dirac
-from reverie.maths.times import Grid, even, grid, logit_normal
+from reverie.maths.times import MOST_STEPS, Grid, even, grid, logit_normal
 from reverie.nn.features import steered
 from reverie.samplers.conversion import on_path
 from reverie.samplers.euler import Euler
@@ -62,7 +62,7 @@ class Sampling(core.Sampling):
         size: height and width, for networks that work on any; None is the size of the training rows.
     """
 
-    steps: int = Field(50, ge=1)
+    steps: int = Field(50, ge=1, le=MOST_STEPS)
     solver: SolverChoice = Euler()
     grid: Grid = "even"
     path: OtherPath = None

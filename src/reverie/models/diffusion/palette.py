@@ -38,7 +38,7 @@ from reverie.maths import predictions
 from reverie.maths.degradations import Colourisation, Degradation, Inpainting, SuperResolution, resized
 from reverie.maths.paths import Straight, per_row
 from reverie.maths.posteriors import Dirac
-from reverie.maths.times import even, logit_normal, time_grid
+from reverie.maths.times import MOST_STEPS, even, logit_normal, time_grid
 from reverie.samplers.euler import Euler
 from reverie.samplers.guidance.classifier_free import ClassifierFree, drop_labels
 from reverie.samplers.integrate import Watch, integrate
@@ -54,7 +54,7 @@ class Sampling(core.Sampling):
         guidance: classifier-free guidance towards the label; 1 is the conditional model itself.
     """
 
-    steps: int = Field(25, ge=1)
+    steps: int = Field(25, ge=1, le=MOST_STEPS)
     solver: SolverChoice = Euler()
     guidance: float = Field(1.0, ge=0)
 

@@ -52,7 +52,7 @@ from reverie.core.player import Loss, OptimizerConfig, Player, Turn
 from reverie.core.space import Space
 from reverie.maths.distillation import towards_both_ends
 from reverie.maths.paths import Straight, per_row
-from reverie.maths.times import even, time_grid
+from reverie.maths.times import MOST_STEPS, even, time_grid
 from reverie.nn.pairs import Pairs
 from reverie.nn.student import Student, denoiser, find_teacher, taught_space
 from reverie.samplers.conversion import straightened
@@ -77,7 +77,7 @@ class Sampling(core.Sampling):
         guidance: classifier-free guidance; 1 is the conditional model itself.
     """
 
-    steps: int = Field(2, ge=1)
+    steps: int = Field(2, ge=1, le=MOST_STEPS)
     solver: SolverChoice = Euler()
     guidance: float = Field(1.0, ge=0)
 
