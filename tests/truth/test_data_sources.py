@@ -356,6 +356,23 @@ def test_a_report_counts_copies_and_draws_a_sheet(tmp_path: Path):
         assert sheet.width > sheet.height > 16
 
 
+def test_a_sheet_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr("reverie.data.inspect.inspect", None)  # the work
+    for name, told in (
+        ("c.txt", "c.txt: data writes a .png file"),
+        ("c", "c: data writes a .png file"),
+        ("folder.png", "folder.png is a folder; data writes a .png file"),
+        ("file/c.png", "file is a file, not a folder"),
+    ):
+        with pytest.raises(RequestError, match=told):
+            data("digits", None, tmp_path / name)
+        with pytest.raises(RequestError, match=told.replace("data", "contact_sheet")):
+            contact_sheet(open_data(DataConfig(source="digits")), tmp_path / name)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
 def test_links_to_images_are_read_and_linked_annotations_are_not(tmp_path: Path):
     if os.name != "posix":
         pytest.skip("links need rights elsewhere")

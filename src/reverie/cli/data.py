@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import reverie
+from reverie.core.files import check_file
 from reverie.core.recipe import parse_change
 from reverie.core.terminal import reading_bar, shown
 
@@ -31,9 +32,10 @@ def data(
     """What a source holds; a contact sheet; what is broken in it; what is advised."""
     changes = {key.removeprefix("data."): value for key, value in map(parse_change, settings or [])}
     config = reverie.DataConfig.read({"source": source, **changes}, "data")
+    file = output or Path(f"contact-{re.sub('[^A-Za-z0-9]+', '-', Path(source).stem).strip('-') or 'sheet'}.png")
+    check_file(file, (".png",), "data")
     with reading_bar() as progress:
         report = reverie.inspect(config, progress=progress)
-    file = output or Path(f"contact-{re.sub('[^A-Za-z0-9]+', '-', Path(source).stem).strip('-') or 'sheet'}.png")
     reverie.contact_sheet(report.dataset, file)
     console = Console()
     _show(console, report)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from reverie.core.errors import RequestError
-from reverie.core.files import disk_error, write_atomically
+from reverie.core.files import check_above, disk_error, write_atomically
 from reverie.core.images import save_grid, to_bytes, to_pillow
 from reverie.core.sampling import Samples, check_finite
 
@@ -33,9 +33,7 @@ def check_target(out: Path) -> None:
         raise RequestError(f"{out} is a {'folder' if is_file else 'file'}; give another --out")
     if out.is_dir() and next(out.iterdir(), None):
         raise RequestError(f"{out} is not empty; name a new folder for the samples")
-    above = next((p for p in out.parents if p.exists()), None)
-    if above is not None and not above.is_dir():
-        raise RequestError(f"{above} is a file, not a folder; give another --out")
+    check_above(out)
 
 
 def save_samples(samples: Samples, out: Path, columns: int | None = None) -> None:

@@ -7,10 +7,39 @@ import hashlib
 import os
 from pathlib import Path
 
-from reverie.core.errors import ReverieError
+from reverie.core.errors import RequestError, ReverieError
 
 RESUMES = "the last complete checkpoint is kept, the same command resumes"
 """What a training that cannot write has to tell."""
+
+
+def check_file(file: Path, kinds: tuple[str, ...], writer: str) -> None:
+    """Says before any work whether a file of some kinds can be written there.
+
+    Arguments:
+        file: where.
+        kinds: the endings that it may have.
+        writer: who writes it, for the message.
+
+    Raises:
+        RequestError: its ending is of no such kind, it is a folder, or it lies in what is none.
+    """
+    if file.is_dir():
+        raise RequestError(f"{file} is a folder; {writer} writes a {' or a '.join(kinds)} file")
+    if file.suffix.lower() not in kinds:
+        raise RequestError(f"{file.name}: {writer} writes a {' or a '.join(kinds)} file")
+    check_above(file)
+
+
+def check_above(place: Path) -> None:
+    """Says before any work whether what is above a file or a folder are folders, or can become some.
+
+    Raises:
+        RequestError: one is a file.
+    """
+    above = next((p for p in place.parents if p.exists()), None)
+    if above is not None and not above.is_dir():
+        raise RequestError(f"{above} is a file, not a folder; give another --out")
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from reverie.core.files import check_file
 from reverie.core.images import grid, save_png, to_bytes, to_pillow
 from reverie.data.cache import cache_folder
 from reverie.data.config import DataConfig
@@ -232,7 +233,12 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
     """Writes 64 rows as a PNG: a row a class where there are up to 8 to choose, spread over the source otherwise.
 
     Where rows have maps, every second of them is shown, its map before it. Points are drawn as a density.
+
+    Raises:
+        RequestError: the file cannot be a PNG.
+        ReverieError: the disk is full or refuses.
     """
+    check_file(file, (".png",), "contact_sheet")
     if not dataset.space.is_image:
         save_png(_density(dataset), file)
         return

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reverie.core.errors import RequestError, nearest
+from reverie.core.files import check_file
 from reverie.core.images import save_grid
 from reverie.core.model import Model
 from reverie.core.recipe import parse_change
@@ -122,8 +123,7 @@ def _draw_points(run: Run, model: Model, tool: str, asked: Asked, out: Path, cla
 def _file(tool: str, out: Path | None, kinds: tuple[str, ...]) -> Path:
     """The file that a tool writes: the one named, which must be of its kinds, or one named after the tool."""
     out = out or Path(f"{tool}{'.gif' if '.gif' in kinds else '.png'}")
-    if out.suffix.lower() not in kinds:
-        raise RequestError(f"{out.name}: {tool} writes a {' or a '.join(kinds)} file")
+    check_file(out, kinds, tool)
     return out
 
 
