@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from reverie.cli.main import run
+from reverie.core.export import save_samples
+from reverie.core.sampling import Samples
 
 SMALL = ["train.batch=8", "train.grids=1", "data.size=16", "--steps", "3", "-q"]
 
@@ -92,6 +95,17 @@ def test_gans_on_data_that_do_not_suit_them(
     assert "this model's labels are 0 to 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("count", "side", "scale"), [(1, 8, 9), (4, 28, 3), (1, 64, 2), (1, 65, 1), (2500, 32, 2)])
+def test_small_images_are_shown_larger_on_a_grid(count: int, side: int, scale: int, tmp_path: Path) -> None:
+    save_samples(Samples(torch.zeros(count, 1, side, side), None), tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as grid:
+        rows = round(count**0.5)
+        assert grid.size == (scale * (rows * (side + 2) - 2),) * 2
+    save_samples(Samples(torch.zeros(1, 1, side, side), None), tmp_path / "x")
+    with Image.open(tmp_path / "x" / "000000.png") as single:
+        assert single.size == (side, side)
+
+
 def test_a_recipe_cannot_name_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
@@ -127,6 +141,9 @@ def test_from_a_folder_to_a_page(
     assert arrays["images"].shape == (5, 16, 16, 3)
     assert arrays["images"].dtype == np.uint8
     assert list(arrays["labels"]) == [1] * 5
+    with Image.open("grid.png") as grid:
+        assert grid.size == (5 * (3 * 18 - 2), 5 * (2 * 18 - 2)), "a pixel is shown 5 wide, as in training"
+        assert np.array_equal(np.asarray(grid)[2::5, 2::5][18:, 18:34], arrays["images"][4])
     files = sorted(Path("folder").iterdir())
     assert np.array_equal(np.asarray(Image.open(files[3])), arrays["images"][3])
     assert reverie(monkeypatch, "sample", "run", "-n", "2", "-o", "folder") == 2, "it holds a larger request's files"

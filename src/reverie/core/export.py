@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from reverie.core.errors import RequestError
 from reverie.core.files import check_above, disk_error, write_atomically
@@ -15,6 +17,8 @@ from reverie.core.sampling import Samples, check_finite
 
 IMAGES = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".npy", ".zip", ".pt", ".pdf", ".svg"}
 """Endings that people ask for and that are not written."""
+LARGE = 4096
+"""Pixels a side up to which a grid is enlarged."""
 
 
 def check_target(out: Path) -> None:
@@ -41,8 +45,9 @@ def save_samples(samples: Samples, out: Path, columns: int | None = None) -> Non
 
     Arguments:
         samples: from ``sample``.
-        out: ``.png`` for one grid, ``.npz`` for the arrays ``images`` (uint8 ``[B, H, W, C]``, or float32 points)
-            and ``labels`` (int64, -1 without classes), anything else for a folder of PNGs.
+        out: ``.png`` for one grid, on which small images are shown larger, ``.npz`` for the arrays ``images`` (uint8
+            ``[B, H, W, C]``, or float32 points) and ``labels`` (int64, -1 without classes), anything else for a folder
+            of PNGs.
         columns: of the grid; about as many as rows where None.
 
     Raises:
@@ -63,9 +68,17 @@ def save_samples(samples: Samples, out: Path, columns: int | None = None) -> Non
     elif points:
         raise RequestError("these samples are points; write them to a .npz file")
     elif out.suffix.lower() == ".png":
-        save_grid(samples.x, out, columns)
+        columns = columns or math.ceil(math.sqrt(len(samples.x)))
+        save_grid(samples.x, out, columns, _scale(samples.x, columns))
     else:
         _save_folder(samples, labels, out)
+
+
+def _scale(x: Tensor, columns: int) -> int:
+    """How many pixels wide a pixel of a grid is shown: as training and edit show it, or fewer on a large sheet."""
+    height, width = x.shape[2:]
+    longer = max(columns * width, math.ceil(len(x) / columns) * height)
+    return max(1, min(64 // max(height, width) + 1, LARGE // longer))
 
 
 def _save_folder(samples: Samples, labels: np.ndarray, out: Path) -> None:
