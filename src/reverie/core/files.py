@@ -39,7 +39,7 @@ def check_above(place: Path) -> None:
     """
     above = next((p for p in place.parents if p.exists()), None)
     if above is not None and not above.is_dir():
-        raise RequestError(f"{above} is a file, not a folder; give another --out")
+        raise RequestError(f"{above} is a file, not a folder; name another place")
 
 
 def write_atomically(file: Path, content: bytes) -> None:
