@@ -11,6 +11,8 @@ import torch
 import reverie
 from reverie.core.errors import ReverieError
 from reverie.core.run import Run
+from reverie.models.diffusion.ddpm import DDPM
+from reverie.models.diffusion.diffusion import Diffusion
 from reverie.training.checkup import _within
 from reverie.training.doctor import diagnose, examine
 from reverie.training.doctor.history import History
@@ -95,6 +97,8 @@ def test_posterior_collapse_and_its_remedy() -> None:
     assert found({}, {"active latents": [0.09, 0.11]}) == []
     history = History({}, {"active latents": [0.0, 0.0]}, recipe=RECIPE)
     assert examine(history)[0].change == ("model.beta=0.1",)
+    diffusion = {**RECIPE, "capabilities": ["Denoises", "Bounds", "Encodes", "Decodes"]}
+    assert found({}, {"active latents": [0.0, 0.0]}, recipe=diffusion) == [], "noise, not a belief"
 
 
 def test_overfitting_by_likelihood_and_by_scores() -> None:
@@ -169,3 +173,18 @@ def test_checkups_are_written_and_change_nothing(tmp_path: Path) -> None:
     assert set(signs[-1]) == {"diversity", "diversity within classes", "active latents", "likelihood gap"}
     assert Run(vae.folder).journal_file.is_file()
     assert not any(event["event"] == "checkup" for event in runs[1].journal())
+
+
+@pytest.mark.parametrize("name", ["ddpm", "edm"])
+def test_a_checkup_never_runs_a_sampler_backwards(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A diffusion model's code and bound cost many passes, and say nothing of a posterior."""
+
+    def costly(*_: object) -> None:
+        raise AssertionError("many passes")
+
+    for model in (DDPM, Diffusion):
+        monkeypatch.setattr(model, "encode", costly)
+        monkeypatch.setattr(model, "elbo", costly)
+    changes = ["train.batch=16", "train.grids=1", "model.sampling.steps=2"]
+    run = reverie.train(name, "ring", out=tmp_path / "run", steps=2, changes=changes, quiet=True)
+    assert [set(event["values"]) for event in run.journal() if event["event"] == "checkup"] == [{"diversity"}]

@@ -25,7 +25,7 @@ class History:
         seconds: spent in training.
         failed: the event with which the training broke off, if it did.
         learning: quality as training went, where it was looked at: ``seconds`` and ``frechet_distance`` each.
-        recipe: the ``model`` and ``train`` sections, resolved.
+        recipe: resolved; empty where there is none.
     """
 
     values: Mapping[str, Sequence[float]]
