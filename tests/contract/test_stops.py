@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -125,6 +126,44 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
     assert int(newest(small(tmp_path / "run", **{"train.steps": 5}))["round"]) == 5
 
 
+@pytest.mark.parametrize("budget", [{"train.steps": 2}, {"train.steps": None, "train.time": 1e-6}])
+def test_a_budget_that_was_had_leaves_the_recipe(
+    budget: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(tmp_path / "run")
+    recipe, model = run.recipe_file.read_bytes(), run.model_file.read_bytes()
+    changes = {**CHANGES, "train.checkpoint_every": 1e9, **budget}
+    reverie.train("dcgan", "digits", out=run.folder, changes=changes)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if str(run.folder) in line]
+    assert re.search(r"run has had this budget \(24 images in \d+ s\): nothing is left to train", line)
+    assert run.recipe_file.read_bytes() == recipe, "it tells of three steps, and three were made"
+    assert run.model_file.read_bytes() == model
+    run.recipe_file.unlink()
+    small(run.folder, **budget)
+    assert run.recipe_file.read_bytes() == recipe, "lost, it is written again as it was"
+    assert small(run.folder, **{"train.steps": 4}).recipe.train["steps"] == 4
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    (pictures / "samples").mkdir(parents=True)
+    (pictures / "samples" / "cat.png").write_bytes(b"a cat")
+    for other in ("samples", "dog.png"):
+        (pictures / other).touch()
+        with pytest.raises(RequestError, match="pictures is not empty and holds no run; name a new folder with --out"):
+            small(pictures)
+    (pictures / "recipe.yaml").write_text("mine")
+    with pytest.raises(RequestError, match="is not empty and holds no run"):
+        small(pictures)
+    assert sorted(file.name for file in pictures.iterdir()) == ["dog.png", "recipe.yaml", "samples"]
+    assert (pictures / "recipe.yaml").read_text() == "mine"
+    for name, held in {"none": [], "hidden": [".DS_Store"], "begun": ["recipe.yaml", "journal.jsonl"]}.items():
+        (tmp_path / name).mkdir()
+        for file in held:
+            (tmp_path / name / file).touch()
+        assert small(tmp_path / name, **{"train.steps": 1}).model_file.is_file()
+
+
 def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small(tmp_path / "run")
     good = newest(run)
@@ -209,7 +248,7 @@ def test_time_is_time_in_rounds_over_all_resumes(tmp_path: Path) -> None:
     assert state["progress"]["fraction"] == 1.0
 
 
-def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match="more than this model's T"):
         reverie.train("ddpm", "digits", out=tmp_path / "run", changes={**CHANGES, "model.steps": 20}, quiet=True)
     assert not (tmp_path / "run").exists()
@@ -217,6 +256,14 @@ def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="another run"):
         small(folder, **{"train.batch": 4})
     assert (folder / "model.safetensors").is_file(), "what was there stays"
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(loop, "optimizer", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        small(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_first_attempt_that_failed_does_not_hold_the_folder(tmp_path: Path) -> None:
@@ -253,9 +300,16 @@ def test_a_model_without_checkpoints_is_not_written_over(tmp_path: Path) -> None
 
 def test_a_lost_recipe_does_not_open_the_folder_to_others(tmp_path: Path) -> None:
     run = small(tmp_path / "run")
-    run.recipe_file.write_text(run.recipe_file.read_text()[:120])
+    whole = run.recipe_file.read_text()
+    run.recipe_file.write_text(whole[:120])
     with pytest.raises(RequestError, match="if it is damaged, remove it"):
         small(tmp_path / "run")
+    body = yaml.safe_load(whole)
+    without = [yaml.safe_dump({k: v for k, v in body.items() if k != section}) for section in ("data", "train")]
+    for cut in (whole[: whole.index("train:")], whole[: whole.index("data:")], whole[:-9], *without):
+        run.recipe_file.write_text(cut)
+        with pytest.raises(RequestError, match=r"recipe.yaml is damaged .*: remove it, and the same command writes"):
+            small(tmp_path / "run")
     run.recipe_file.unlink()
     with pytest.raises(RequestError, match=r"train.batch is 8 there, 4 here"):
         small(tmp_path / "run", **{"train.batch": 4})
