@@ -8,19 +8,21 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import reverie
 from reverie.core.errors import RequestError, ReverieError
-from reverie.core.player import Progress
+from reverie.core.player import OptimizerConfig, Progress
 from reverie.core.run import Run
 from reverie.training import checkpoint, loop
 from reverie.training.build import parts_of_other_data
+from reverie.training.optimizers import optimizer, state_names
 
 CHANGES = {
     "train.batch": 8,
@@ -335,6 +337,114 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(name: str, content: by
     resumed = next(event for event in again.journal() if event["event"] == "resume")
     assert resumed["round"] == int(older.name)
     assert int(newest(again)["round"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("round", "-3"),
+        ("round", "7"),
+        ("images", "-8"),
+        ("images", "1" + 30 * "0"),
+        ("images", "1e999"),
+        ("fraction", "1.5"),
+        ("fraction", "-0.5"),
+        ("spent", "NaN"),
+        ("spent", "1e999"),
+        ("spent", "-1.0"),
+        ("average_updates", "-1"),
+        ("average_updates", "1e999"),
+    ],
+)
+def test_a_place_that_no_training_gets_to_is_damage(key: str, value: str, tmp_path: Path) -> None:
+    run = small(tmp_path / "run", **{"train.checkpoint_every": 1e-6})
+    older, newer = sorted(run.checkpoints.glob("[0-9]*"))
+    state = newer / "state.json"
+    changed, count = re.subn(rf'"{key}": [^,\n}}]+', f'"{key}": {value}', state.read_text())
+    assert count == 1
+    state.write_text(changed)
+    again = small(tmp_path / "run", **{"train.steps": 4})
+    resumed = next(event for event in again.journal() if event["event"] == "resume")
+    assert resumed["round"] == int(older.name)
+    assert int(newest(again)["round"]) == 4
+
+
+@pytest.mark.parametrize("rename", [lambda name: None, lambda name: name.replace("exp_avg", "mean")])
+def test_optimisers_that_are_not_whole_are_damage(rename: Callable[[str], str | None], tmp_path: Path) -> None:
+    run = small(tmp_path / "run", **{"train.checkpoint_every": 1e-6})
+    older, newer = sorted(run.checkpoints.glob("[0-9]*"))
+    kept = {rename(name): value for name, value in load_file(newer / "optimizers.safetensors").items()}
+    save_file({name: value for name, value in kept.items() if name}, newer / "optimizers.safetensors")
+    again = small(tmp_path / "run", **{"train.steps": 4})
+    resumed = next(event for event in again.journal() if event["event"] == "resume")
+    assert resumed["round"] == int(older.name)
+    assert int(newest(again)["round"]) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "adam"}, {"name": "adamw"}]
+    + [{"name": name, "momentum": momentum} for name in ("rmsprop", "sgd") for momentum in (0.0, 0.9)],
+)
+def test_optimisers_keep_what_is_looked_for(changes: dict[str, object]) -> None:
+    config = OptimizerConfig.read(changes, "")
+    weight = torch.nn.Parameter(torch.ones(3))
+    rule = optimizer(config, [weight])
+    weight.grad = torch.ones(3)
+    rule.step()
+    state = rule.state_dict()["state"].get(0, {})
+    kept = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    assert kept.keys() == state_names(config)
+    assert all(value.shape == (() if name == "step" else (3,)) for name, value in kept.items())
+
+
+def go_on_and_die_removing(out: Path) -> None:
+    def die(folder: Path, ignore_errors: bool = False) -> None:
+        if (folder / "state.json").is_file():
+            (folder / "state.json").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.shutil.rmtree = die  # type: ignore[assignment]
+    torch.set_num_threads(1)
+    small(out, **{"train.steps": 4, "train.keep": 1})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_removal_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "reverie.training.train"])
+    process = context.Process(target=go_on_and_die_removing, args=(run.folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == -9
+    assert [folder.name for folder in run.checkpoints.glob("[0-9]*")] == ["000000004"]
+    assert list(run.checkpoints.glob(".*.tmp")), "it died while it removed the one before"
+    (run.checkpoints / "000000002").mkdir()
+    (run.checkpoints / "000000002" / "weights.safetensors").touch()
+    small(run.folder, **{"train.steps": 5})
+    assert sorted(file.name for file in run.checkpoints.iterdir()) == ["000000004", "000000005"]
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_those_kept(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    small(run.folder, **{"train.steps": 6})
+    (run.checkpoints / "000000006" / "state.json").write_text("[]")
+    changes = {**CHANGES, "train.checkpoint_every": 1e9, "train.keep": 1}
+    reverie.train("dcgan", "digits", out=run.folder, changes=changes, quiet=True, stop=lambda _: True)
+    assert [folder.name for folder in checkpoint.finished(run)] == ["000000006", "000000004"], "not the damaged alone"
+
+
+def test_when_no_checkpoint_can_be_read_the_reason_and_the_model_are_named(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    (run.checkpoints / "000000003" / "state.json").write_text("{}")
+    here = re.escape(str(run.folder))
+    reason = r"can be read \(000000003: 'progress' is missing\); "
+    with pytest.raises(ReverieError, match=rf"{reason}model.safetensors is there to use.*start=run:{here}"):
+        small(run.folder, **{"train.steps": 4})
+    run.model_file.unlink()
+    with pytest.raises(ReverieError, match=rf"{reason}remove the folder to start afresh"):
+        small(run.folder, **{"train.steps": 4})
 
 
 def test_damaged_lines_of_the_journal_are_passed_over(tmp_path: Path) -> None:

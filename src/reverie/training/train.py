@@ -19,7 +19,7 @@ from reverie.core.terminal import reading_bar
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
 from reverie.training.build import check_parts, copy_parts, read_model_header, resolve
-from reverie.training.checkpoint import finished
+from reverie.training.checkpoint import clear_halves, finished
 from reverie.training.config import WATCHING, TrainConfig
 from reverie.training.ranks import Ranks
 from reverie.training.sitting import Sitting
@@ -76,12 +76,11 @@ def train(
     if out is not None and not str(out):
         raise RequestError("--out is empty; name a folder")
     run = Run(out or Path("runs") / f"{resolved.name}-{_name_of(dataset.config.source)}")
-    if ranks.first:
-        _check_folder(run)
     with _held(run) if ranks.first else nullcontext():
         if ranks.first:
             run.clear_temporary()
             resolved = _settle(run, resolved, dataset.space)
+            clear_halves(run)
         ranks.barrier()
         sitting = Sitting(run, config, dataset, place, ranks, quiet)
         if ranks.first and sitting.left:
@@ -114,6 +113,7 @@ def _held(run: Run) -> Iterator[None]:
 
     It goes where all is refused, or fails before the journal, which tells the doctor of a failure, was begun.
     """
+    _check_folder(run)
     new = not run.folder.exists()
     with run.lock():
         try:
