@@ -20,8 +20,10 @@ import reverie
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.player import OptimizerConfig, Progress
 from reverie.core.run import Run
+from reverie.report.curves import read_curves
 from reverie.training import checkpoint, loop
 from reverie.training.build import parts_of_other_data
+from reverie.training.doctor.history import read_history
 from reverie.training.optimizers import optimizer, state_names
 
 CHANGES = {
@@ -450,7 +452,12 @@ def test_when_no_checkpoint_can_be_read_the_reason_and_the_model_are_named(tmp_p
 def test_damaged_lines_of_the_journal_are_passed_over(tmp_path: Path) -> None:
     run = small(tmp_path / "run")
     with open(run.journal_file, "ab") as journal:
-        journal.write(b'3\n\xff\xfe\n{"event": "log", "round": "x"}\n{"event": "lo')
+        journal.write(b'3\n\xff\xfe\n{"event": "log", "round": "x"}\n')
+        for field in (b'"values": 3', b'"values": ["loss"]', b'"values": null', b'"seconds": "x"', b'"images": null'):
+            journal.write(b'{"event": "log", "round": 3, %s}\n' % field)
+        journal.write(b'{"event": "log", "round": 3, "values": {"discriminator/adversarial": "much"}}\n{"event": "lo')
+    assert {len(curve.values) for curve in read_curves(run.journal())} == {3}
+    assert {len(values) for values in read_history(run).values.values()} == {3}
     events = [event["event"] for event in small(tmp_path / "run", **{"train.steps": 4}).journal()]
     assert events[-1] == "done"
     assert events.count("start") == 1
