@@ -14,7 +14,7 @@ from reverie.core.run import Run
 from reverie.models.diffusion.ddpm import DDPM
 from reverie.models.diffusion.diffusion import Diffusion
 from reverie.training.checkup import _within
-from reverie.training.doctor import diagnose, examine
+from reverie.training.doctor import diagnose, examine, verdict
 from reverie.training.doctor.history import History
 
 RECIPE = {
@@ -117,6 +117,13 @@ def test_learning_rates_of_a_single_player() -> None:
     assert found({"vae/loss": [1.0] + [2.0] * 30}) == ["learning rate too high"]
     noise = np.random.Generator(np.random.Philox(0)).normal(0, 0.05, 40)
     assert found({"vae/loss": [1.2, *(1.1 + noise)]}) == [], "what rises is noise"
+
+
+def test_too_few_rounds_are_no_clean_bill() -> None:
+    assert verdict(History(game(), rounds=12)) == "12 rounds: too few to judge (50 at least)"
+    assert verdict(History(game(), rounds=50)) == "no fault found in the journal's values and checkups"
+    broken = History({}, rounds=12, failed={"player": "vae", "term": "kl", "round": 12}, recipe=RECIPE)
+    assert verdict(broken).startswith("not a number (fault, 100% sure): the vae's term 'kl'")
 
 
 def test_under_training_is_advice_with_its_figures() -> None:
