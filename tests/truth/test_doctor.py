@@ -13,7 +13,9 @@ from reverie.core.errors import ReverieError
 from reverie.core.run import Run
 from reverie.models.diffusion.ddpm import DDPM
 from reverie.models.diffusion.diffusion import Diffusion
+from reverie.training import sitting
 from reverie.training.checkup import _within
+from reverie.training.display import Live
 from reverie.training.doctor import diagnose, examine, verdict
 from reverie.training.doctor.history import History
 
@@ -195,3 +197,23 @@ def test_a_checkup_never_runs_a_sampler_backwards(name: str, tmp_path: Path, mon
     changes = ["train.batch=16", "train.grids=1", "model.sampling.steps=2"]
     run = reverie.train(name, "ring", out=tmp_path / "run", steps=2, changes=changes, quiet=True)
     assert [set(event["values"]) for event in run.journal() if event["event"] == "checkup"] == [{"diversity"}]
+
+
+def test_a_grid_is_told_while_it_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal the line says so between two rounds, and then what it said before."""
+    told: list[str] = []
+
+    class Watched(Live):
+        def doing(self, what: str) -> None:
+            super().doing(what)
+            told.append(f"{len(list((tmp_path / 'run').glob('samples/*.png')))} {self._bar.tasks[0].fields['text']}")
+
+    monkeypatch.setattr(sitting, "pick_display", lambda *_: Watched("vae", 0.0))
+    changes = ["train.batch=16", "train.grids=2", "train.log_every=1"]
+    reverie.train("vae", "ring", out=tmp_path / "run", steps=4, changes=changes)
+    assert [line.split("  ")[0] for line in told] == [
+        "0 drawing samples",
+        "1 32 images",
+        "1 drawing samples",
+        "2 64 images",
+    ]

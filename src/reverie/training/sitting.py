@@ -185,6 +185,7 @@ class Sitting:
     def _grid(self) -> None:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
+            self.display.doing("drawing samples")
             with self.loop.averaged():
                 model = self.loop.model
                 asks = self.dataset.asks(model.space, model.view(Observes))
@@ -192,6 +193,7 @@ class Sitting:
                 signs = checkup(model, self.dataset, samples, labels, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
             self._write("checkup", values=signs, fraction=self.loop.progress.fraction)
+            self.display.doing("")
             self._warn()
         self.ranks.barrier()
 
