@@ -17,7 +17,7 @@ from reverie.training import sitting
 from reverie.training.checkup import _within
 from reverie.training.display import Live
 from reverie.training.doctor import diagnose, examine, verdict
-from reverie.training.doctor.history import History
+from reverie.training.doctor.history import History, read_history
 
 RECIPE = {
     "model": {"name": "gan", "generator_optimizer": {"lr": 1e-3}, "discriminator_optimizer": {"lr": 2e-3}, "beta": 1.0},
@@ -137,6 +137,14 @@ def test_under_training_is_advice_with_its_figures() -> None:
     assert finding.change == ("train.time=240s",)
     looks[-1]["frechet_distance"] = 37.0
     assert examine(History({}, learning=looks)) == []
+
+
+def test_damaged_looks_at_quality_are_passed_over(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.report.mkdir()
+    whole = b'{"seconds": 30, "frechet_distance": 9.5}\n'
+    (run.report / "learning.jsonl").write_bytes(whole + b'3\n\xff\n{"seconds": 60}\n' + whole + b'{"seconds": 90, "fre')
+    assert read_history(run).learning == [{"seconds": 30, "frechet_distance": 9.5}] * 2
 
 
 def test_suggestions_are_settings_of_the_recipe() -> None:
