@@ -32,6 +32,7 @@ CHANGES = {
     "train.time": None,
     "train.images": None,
     "train.grids": 0,
+    "train.precision": "fp32",  # auto is measured by each process, and a busy moment may turn it
     "train.log_every": 1,
     "train.checkpoint_every": 0.15,
     "data.size": 16,
