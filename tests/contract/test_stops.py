@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -15,21 +16,24 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import reverie
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.files import write_atomically
 from reverie.core.images import save_grid, save_png
-from reverie.core.player import Progress
+from reverie.core.player import OptimizerConfig, Progress
 from reverie.core.run import Run
 from reverie.core.sampling import Samples
 from reverie.data.config import DataConfig
 from reverie.data.dataset import open_data
 from reverie.edit.walk import save_animation
+from reverie.report.curves import read_curves
 from reverie.training import checkpoint, loop
 from reverie.training.build import parts_of_other_data
+from reverie.training.doctor.history import read_history
 from reverie.training.grids import save_density
+from reverie.training.optimizers import optimizer, state_names
 
 CHANGES = {
     "train.batch": 8,
@@ -37,6 +41,7 @@ CHANGES = {
     "train.time": None,
     "train.images": None,
     "train.grids": 0,
+    "train.precision": "fp32",  # auto is measured by each process, and a busy moment may turn it
     "train.log_every": 1,
     "train.checkpoint_every": 0.15,
     "data.size": 16,
@@ -207,6 +212,44 @@ def test_full_disk_is_told_of_checkpoints_where_there_are_some(tmp_path: Path, m
         write_atomically(tmp_path / "nowhere" / "x.png", b"x")
 
 
+@pytest.mark.parametrize("budget", [{"train.steps": 2}, {"train.steps": None, "train.time": 1e-6}])
+def test_a_budget_that_was_had_leaves_the_recipe(
+    budget: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(tmp_path / "run")
+    recipe, model = run.recipe_file.read_bytes(), run.model_file.read_bytes()
+    changes = {**CHANGES, "train.checkpoint_every": 1e9, **budget}
+    reverie.train("dcgan", "digits", out=run.folder, changes=changes)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if str(run.folder) in line]
+    assert re.search(r"run has had this budget \(24 images in \d+ s\): nothing is left to train", line)
+    assert run.recipe_file.read_bytes() == recipe, "it tells of three steps, and three were made"
+    assert run.model_file.read_bytes() == model
+    run.recipe_file.unlink()
+    small(run.folder, **budget)
+    assert run.recipe_file.read_bytes() == recipe, "lost, it is written again as it was"
+    assert small(run.folder, **{"train.steps": 4}).recipe.train["steps"] == 4
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    (pictures / "samples").mkdir(parents=True)
+    (pictures / "samples" / "cat.png").write_bytes(b"a cat")
+    for other in ("samples", "dog.png"):
+        (pictures / other).touch()
+        with pytest.raises(RequestError, match="pictures is not empty and holds no run; name a new folder with --out"):
+            small(pictures)
+    (pictures / "recipe.yaml").write_text("mine")
+    with pytest.raises(RequestError, match="is not empty and holds no run"):
+        small(pictures)
+    assert sorted(file.name for file in pictures.iterdir()) == ["dog.png", "recipe.yaml", "samples"]
+    assert (pictures / "recipe.yaml").read_text() == "mine"
+    for name, held in {"none": [], "hidden": [".DS_Store"], "begun": ["recipe.yaml", "journal.jsonl"]}.items():
+        (tmp_path / name).mkdir()
+        for file in held:
+            (tmp_path / name / file).touch()
+        assert small(tmp_path / name, **{"train.steps": 1}).model_file.is_file()
+
+
 def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small(tmp_path / "run")
     good = newest(run)
@@ -291,7 +334,7 @@ def test_time_is_time_in_rounds_over_all_resumes(tmp_path: Path) -> None:
     assert state["progress"]["fraction"] == 1.0
 
 
-def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match="more than this model's T"):
         reverie.train("ddpm", "digits", out=tmp_path / "run", changes={**CHANGES, "model.steps": 20}, quiet=True)
     assert not (tmp_path / "run").exists()
@@ -299,6 +342,14 @@ def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="another run"):
         small(folder, **{"train.batch": 4})
     assert (folder / "model.safetensors").is_file(), "what was there stays"
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(loop, "optimizer", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        small(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_first_attempt_that_failed_does_not_hold_the_folder(tmp_path: Path) -> None:
@@ -335,9 +386,16 @@ def test_a_model_without_checkpoints_is_not_written_over(tmp_path: Path) -> None
 
 def test_a_lost_recipe_does_not_open_the_folder_to_others(tmp_path: Path) -> None:
     run = small(tmp_path / "run")
-    run.recipe_file.write_text(run.recipe_file.read_text()[:120])
+    whole = run.recipe_file.read_text()
+    run.recipe_file.write_text(whole[:120])
     with pytest.raises(RequestError, match="if it is damaged, remove it"):
         small(tmp_path / "run")
+    body = yaml.safe_load(whole)
+    without = [yaml.safe_dump({k: v for k, v in body.items() if k != section}) for section in ("data", "train")]
+    for cut in (whole[: whole.index("train:")], whole[: whole.index("data:")], whole[:-9], *without):
+        run.recipe_file.write_text(cut)
+        with pytest.raises(RequestError, match=r"recipe.yaml is damaged .*: remove it, and the same command writes"):
+            small(tmp_path / "run")
     run.recipe_file.unlink()
     with pytest.raises(RequestError, match=r"train.batch is 8 there, 4 here"):
         small(tmp_path / "run", **{"train.batch": 4})
@@ -365,10 +423,123 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(name: str, content: by
     assert int(newest(again)["round"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("round", "-3"),
+        ("round", "7"),
+        ("images", "-8"),
+        ("images", "1" + 30 * "0"),
+        ("images", "1e999"),
+        ("fraction", "1.5"),
+        ("fraction", "-0.5"),
+        ("spent", "NaN"),
+        ("spent", "1e999"),
+        ("spent", "-1.0"),
+        ("average_updates", "-1"),
+        ("average_updates", "1e999"),
+    ],
+)
+def test_a_place_that_no_training_gets_to_is_damage(key: str, value: str, tmp_path: Path) -> None:
+    run = small(tmp_path / "run", **{"train.checkpoint_every": 1e-6})
+    older, newer = sorted(run.checkpoints.glob("[0-9]*"))
+    state = newer / "state.json"
+    changed, count = re.subn(rf'"{key}": [^,\n}}]+', f'"{key}": {value}', state.read_text())
+    assert count == 1
+    state.write_text(changed)
+    again = small(tmp_path / "run", **{"train.steps": 4})
+    resumed = next(event for event in again.journal() if event["event"] == "resume")
+    assert resumed["round"] == int(older.name)
+    assert int(newest(again)["round"]) == 4
+
+
+@pytest.mark.parametrize("rename", [lambda name: None, lambda name: name.replace("exp_avg", "mean")])
+def test_optimisers_that_are_not_whole_are_damage(rename: Callable[[str], str | None], tmp_path: Path) -> None:
+    run = small(tmp_path / "run", **{"train.checkpoint_every": 1e-6})
+    older, newer = sorted(run.checkpoints.glob("[0-9]*"))
+    kept = {rename(name): value for name, value in load_file(newer / "optimizers.safetensors").items()}
+    save_file({name: value for name, value in kept.items() if name}, newer / "optimizers.safetensors")
+    again = small(tmp_path / "run", **{"train.steps": 4})
+    resumed = next(event for event in again.journal() if event["event"] == "resume")
+    assert resumed["round"] == int(older.name)
+    assert int(newest(again)["round"]) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "adam"}, {"name": "adamw"}]
+    + [{"name": name, "momentum": momentum} for name in ("rmsprop", "sgd") for momentum in (0.0, 0.9)],
+)
+def test_optimisers_keep_what_is_looked_for(changes: dict[str, object]) -> None:
+    config = OptimizerConfig.read(changes, "")
+    weight = torch.nn.Parameter(torch.ones(3))
+    rule = optimizer(config, [weight])
+    weight.grad = torch.ones(3)
+    rule.step()
+    state = rule.state_dict()["state"].get(0, {})
+    kept = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    assert kept.keys() == state_names(config)
+    assert all(value.shape == (() if name == "step" else (3,)) for name, value in kept.items())
+
+
+def go_on_and_die_removing(out: Path) -> None:
+    def die(folder: Path, ignore_errors: bool = False) -> None:
+        if (folder / "state.json").is_file():
+            (folder / "state.json").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.shutil.rmtree = die  # type: ignore[assignment]
+    torch.set_num_threads(1)
+    small(out, **{"train.steps": 4, "train.keep": 1})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_removal_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "reverie.training.train"])
+    process = context.Process(target=go_on_and_die_removing, args=(run.folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == -9
+    assert [folder.name for folder in run.checkpoints.glob("[0-9]*")] == ["000000004"]
+    assert list(run.checkpoints.glob(".*.tmp")), "it died while it removed the one before"
+    (run.checkpoints / "000000002").mkdir()
+    (run.checkpoints / "000000002" / "weights.safetensors").touch()
+    small(run.folder, **{"train.steps": 5})
+    assert sorted(file.name for file in run.checkpoints.iterdir()) == ["000000004", "000000005"]
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_those_kept(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    small(run.folder, **{"train.steps": 6})
+    (run.checkpoints / "000000006" / "state.json").write_text("[]")
+    changes = {**CHANGES, "train.checkpoint_every": 1e9, "train.keep": 1}
+    reverie.train("dcgan", "digits", out=run.folder, changes=changes, quiet=True, stop=lambda _: True)
+    assert [folder.name for folder in checkpoint.finished(run)] == ["000000006", "000000004"], "not the damaged alone"
+
+
+def test_when_no_checkpoint_can_be_read_the_reason_and_the_model_are_named(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    (run.checkpoints / "000000003" / "state.json").write_text("{}")
+    here = re.escape(str(run.folder))
+    reason = r"can be read \(000000003: 'progress' is missing\); "
+    with pytest.raises(ReverieError, match=rf"{reason}model.safetensors is there to use.*start=run:{here}"):
+        small(run.folder, **{"train.steps": 4})
+    run.model_file.unlink()
+    with pytest.raises(ReverieError, match=rf"{reason}remove the folder to start afresh"):
+        small(run.folder, **{"train.steps": 4})
+
+
 def test_damaged_lines_of_the_journal_are_passed_over(tmp_path: Path) -> None:
     run = small(tmp_path / "run")
     with open(run.journal_file, "ab") as journal:
-        journal.write(b'3\n\xff\xfe\n{"event": "log", "round": "x"}\n{"event": "lo')
+        journal.write(b'3\n\xff\xfe\n{"event": "log", "round": "x"}\n')
+        for field in (b'"values": 3', b'"values": ["loss"]', b'"values": null', b'"seconds": "x"', b'"images": null'):
+            journal.write(b'{"event": "log", "round": 3, %s}\n' % field)
+        journal.write(b'{"event": "log", "round": 3, "values": {"discriminator/adversarial": "much"}}\n{"event": "lo')
+    assert {len(curve.values) for curve in read_curves(run.journal())} == {3}
+    assert {len(values) for values in read_history(run).values.values()} == {3}
     events = [event["event"] for event in small(tmp_path / "run", **{"train.steps": 4}).journal()]
     assert events[-1] == "done"
     assert events.count("start") == 1

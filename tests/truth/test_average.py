@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from reverie.core.batch import Batch, Condition
+from reverie.core.errors import RequestError
 from reverie.core.model import Model, ModelConfig
 from reverie.core.player import Loss, OptimizerConfig, Player, Progress
 from reverie.core.space import Space
@@ -99,3 +100,26 @@ def test_durations(text: str, value: float) -> None:
 def test_bad_durations(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"betas": [0.9, 1.0]}, r"model.optimizer.betas.1 = 1.0: Input should be less than 1"),
+        ({"betas": [-0.1, 0.9]}, r"model.optimizer.betas.0 = -0.1: Input should be greater than or equal to 0"),
+        ({"name": "sgd", "momentum": 1.0}, r"model.optimizer.momentum = 1.0: Input should be less than 1"),
+        ({"name": "sgd", "momentum": -0.5}, r"model.optimizer.momentum = -0.5: Input should be greater"),
+        ({"weight_decay": -1e-3}, r"model.optimizer.weight_decay = -0.001: Input should be greater"),
+        ({"eps": 0}, r"model.optimizer.eps = 0: Input should be greater than 0"),
+        ({"momentum": 0.9}, r"model.optimizer.momentum = 0.9: adam has no momentum but betas\[0\]; set that"),
+    ],
+)
+def test_steps_that_no_optimiser_takes_are_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        OptimizerConfig.read(given, "model.optimizer")
+
+
+def test_the_bounds_of_an_optimiser_are_taken() -> None:
+    """Each at its edge; and betas under sgd, as where a recipe gives them and the rule is changed beside it."""
+    edge = {"name": "sgd", "betas": [0, 0.99], "momentum": 0, "weight_decay": 0, "eps": 1e-12}
+    assert OptimizerConfig.read(edge, "").betas == (0.0, 0.99)

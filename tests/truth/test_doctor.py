@@ -11,9 +11,13 @@ import torch
 import reverie
 from reverie.core.errors import ReverieError
 from reverie.core.run import Run
+from reverie.models.diffusion.ddpm import DDPM
+from reverie.models.diffusion.diffusion import Diffusion
+from reverie.training import sitting
 from reverie.training.checkup import _within
-from reverie.training.doctor import diagnose, examine
-from reverie.training.doctor.history import History
+from reverie.training.display import Live
+from reverie.training.doctor import diagnose, examine, verdict
+from reverie.training.doctor.history import History, read_history
 
 RECIPE = {
     "model": {"name": "gan", "generator_optimizer": {"lr": 1e-3}, "discriminator_optimizer": {"lr": 2e-3}, "beta": 1.0},
@@ -95,6 +99,8 @@ def test_posterior_collapse_and_its_remedy() -> None:
     assert found({}, {"active latents": [0.09, 0.11]}) == []
     history = History({}, {"active latents": [0.0, 0.0]}, recipe=RECIPE)
     assert examine(history)[0].change == ("model.beta=0.1",)
+    diffusion = {**RECIPE, "capabilities": ["Denoises", "Bounds", "Encodes", "Decodes"]}
+    assert found({}, {"active latents": [0.0, 0.0]}, recipe=diffusion) == [], "noise, not a belief"
 
 
 def test_overfitting_by_likelihood_and_by_scores() -> None:
@@ -115,6 +121,13 @@ def test_learning_rates_of_a_single_player() -> None:
     assert found({"vae/loss": [1.2, *(1.1 + noise)]}) == [], "what rises is noise"
 
 
+def test_too_few_rounds_are_no_clean_bill() -> None:
+    assert verdict(History(game(), rounds=12)) == "12 rounds: too few to judge (50 at least)"
+    assert verdict(History(game(), rounds=50)) == "no fault found in the journal's values and checkups"
+    broken = History({}, rounds=12, failed={"player": "vae", "term": "kl", "round": 12}, recipe=RECIPE)
+    assert verdict(broken).startswith("not a number (fault, 100% sure): the vae's term 'kl'")
+
+
 def test_under_training_is_advice_with_its_figures() -> None:
     looks = [{"seconds": s, "frechet_distance": d} for s, d in ((30, 100.0), (60, 40.0), (120, 30.0))]
     (finding,) = examine(History({}, learning=looks))
@@ -124,6 +137,14 @@ def test_under_training_is_advice_with_its_figures() -> None:
     assert finding.change == ("train.time=240s",)
     looks[-1]["frechet_distance"] = 37.0
     assert examine(History({}, learning=looks)) == []
+
+
+def test_damaged_looks_at_quality_are_passed_over(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.report.mkdir()
+    whole = b'{"seconds": 30, "frechet_distance": 9.5}\n'
+    (run.report / "learning.jsonl").write_bytes(whole + b'3\n\xff\n{"seconds": 60}\n' + whole + b'{"seconds": 90, "fre')
+    assert read_history(run).learning == [{"seconds": 30, "frechet_distance": 9.5}] * 2
 
 
 def test_suggestions_are_settings_of_the_recipe() -> None:
@@ -169,3 +190,38 @@ def test_checkups_are_written_and_change_nothing(tmp_path: Path) -> None:
     assert set(signs[-1]) == {"diversity", "diversity within classes", "active latents", "likelihood gap"}
     assert Run(vae.folder).journal_file.is_file()
     assert not any(event["event"] == "checkup" for event in runs[1].journal())
+
+
+@pytest.mark.parametrize("name", ["ddpm", "edm"])
+def test_a_checkup_never_runs_a_sampler_backwards(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A diffusion model's code and bound cost many passes, and say nothing of a posterior."""
+
+    def costly(*_: object) -> None:
+        raise AssertionError("many passes")
+
+    for model in (DDPM, Diffusion):
+        monkeypatch.setattr(model, "encode", costly)
+        monkeypatch.setattr(model, "elbo", costly)
+    changes = ["train.batch=16", "train.grids=1", "model.sampling.steps=2"]
+    run = reverie.train(name, "ring", out=tmp_path / "run", steps=2, changes=changes, quiet=True)
+    assert [set(event["values"]) for event in run.journal() if event["event"] == "checkup"] == [{"diversity"}]
+
+
+def test_a_grid_is_told_while_it_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal the line says so between two rounds, and then what it said before."""
+    told: list[str] = []
+
+    class Watched(Live):
+        def doing(self, what: str) -> None:
+            super().doing(what)
+            told.append(f"{len(list((tmp_path / 'run').glob('samples/*.png')))} {self._bar.tasks[0].fields['text']}")
+
+    monkeypatch.setattr(sitting, "pick_display", lambda *_: Watched("vae", 0.0))
+    changes = ["train.batch=16", "train.grids=2", "train.log_every=1"]
+    reverie.train("vae", "ring", out=tmp_path / "run", steps=4, changes=changes)
+    assert [line.split("  ")[0] for line in told] == [
+        "0 drawing samples",
+        "1 32 images",
+        "1 drawing samples",
+        "2 64 images",
+    ]

@@ -15,7 +15,7 @@ import reverie
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.run import Run
 from reverie.evaluation.figure import interval, readable
-from reverie.training.doctor import diagnose
+from reverie.training.doctor import examine, verdict
 from reverie.training.doctor.history import read_history
 
 
@@ -81,10 +81,10 @@ def evaluate(
 def _doctor(run: Path) -> None:
     if not Run(run).journal_file.is_file():
         raise RequestError(f"{run} has no journal (journal.jsonl) to read")
-    findings = diagnose(run)
-    if not findings and not read_history(Run(run)).values:
+    history = read_history(Run(run))
+    if not history.values and not examine(history):
         raise RequestError(f"{run}'s journal holds no values of a training, so there is nothing to judge")
-    print("\n".join(map(str, findings)) or "no fault found in the journal's values and checkups")
+    print(verdict(history))
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from reverie.core.batch import Batch
@@ -55,6 +55,10 @@ class Loss:
     sums: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a running mean is kept from step to step."""
+
+
 class OptimizerConfig(Strict):
     """How a player steps.
 
@@ -72,13 +76,21 @@ class OptimizerConfig(Strict):
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     lr: float = Field(2e-4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    eps: float = 1e-8
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    momentum: Decay = 0.0
+    weight_decay: float = Field(0.0, ge=0)
+    eps: float = Field(1e-8, gt=0)
     warmup: int = Field(0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     clip: float | None = Field(None, gt=0)
+
+    @field_validator("momentum")
+    @classmethod
+    def _some_rule_has_momentum(cls, momentum: float, info: ValidationInfo) -> float:
+        name = info.data.get("name")
+        if momentum and name in ("adam", "adamw"):
+            raise ValueError(f"{name} has no momentum but betas[0]; set that, or take rmsprop or sgd")
+        return momentum
 
 
 @dataclass(frozen=True, kw_only=True)

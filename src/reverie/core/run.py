@@ -74,7 +74,7 @@ class Run:
                     event = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(event, dict) and isinstance(event.get("event"), str) and type(event.get("round")) is int:
+                if isinstance(event, dict) and _is_whole(event):
                     yield event
 
     @contextmanager
@@ -94,6 +94,17 @@ class Run:
         """Removes what a killed process left half-written."""
         for leftover in [*self.folder.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")]:
             shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def _is_whole(event: dict[str, Any]) -> bool:
+    """Whether what all readers of a journal rely on is of its kind; single values are looked at by who reads them."""
+    numbers = (event.get(name, 0.0) for name in ("images", "fraction", "seconds"))
+    return (
+        isinstance(event.get("event"), str)
+        and type(event.get("round")) is int
+        and isinstance(event.get("values", {}), dict)
+        and all(isinstance(number, int | float) for number in numbers)
+    )
 
 
 def _try_lock(handle: int) -> bool:

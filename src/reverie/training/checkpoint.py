@@ -6,9 +6,12 @@ A checkpoint is written to a temporary folder, flushed, and renamed; a kill at a
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from reverie.core.files import RESUMES, disk_error, sync_folder
 from reverie.core.model import Memory
 from reverie.core.player import Progress
 from reverie.core.run import Run
-from reverie.training.loop import Loop
+from reverie.training.loop import Loop, Seat
+from reverie.training.optimizers import state_names
 
 
 class WeightsError(ReverieError):
@@ -82,17 +86,29 @@ def save(run: Run, loop: Loop, spent: float) -> Path:
             _write(temporary, loop, spent)
         loop.ranks.barrier()
         if loop.ranks.first:
-            if final.exists():  # the same round again, after a budget that added none
-                shutil.rmtree(final)
+            # The same round may be there, of a budget that added none, or damaged.
+            before = _set_aside(final) if final.exists() else None
             os.replace(temporary, final)
             sync_folder(run.checkpoints)
+            if before:
+                shutil.rmtree(before, ignore_errors=True)
     except (OSError, ReverieError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise error if isinstance(error, ReverieError) else disk_error(error, final, RESUMES) from error
     if loop.ranks.first:
-        for old in finished(run)[loop.config.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        # One of a later round was damaged, and this run has gone on from before it: none is kept in its place.
+        older = [folder for folder in finished(run) if folder.name <= final.name]
+        for old in older[loop.config.keep :]:
+            with suppress(OSError):
+                shutil.rmtree(_set_aside(old), ignore_errors=True)
     return final
+
+
+def _set_aside(folder: Path) -> Path:
+    """Takes a checkpoint its name before it is removed: a kill in the middle leaves what the next start clears."""
+    aside = folder.with_name(f".{folder.name}.old.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.replace(aside)
 
 
 def _write(folder: Path, loop: Loop, spent: float) -> None:
@@ -117,13 +133,34 @@ def _write(folder: Path, loop: Loop, spent: float) -> None:
         os.fsync(stream.fileno())
 
 
+def _numbered(run: Run) -> list[Path]:
+    """The checkpoints' folders, newest first."""
+    return sorted((f for f in run.checkpoints.glob("[0-9]*") if re.fullmatch(r"\d{9,}", f.name)), reverse=True)
+
+
 def finished(run: Run) -> list[Path]:
     """Complete checkpoints, newest first."""
-    found = [f for f in run.checkpoints.glob("[0-9]*") if (f / "state.json").is_file()]
-    return sorted(found, reverse=True)
+    return [folder for folder in _numbered(run) if (folder / "state.json").is_file()]
 
 
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, WeightsError)
+def clear_halves(run: Run) -> None:
+    """Removes what is left of checkpoints whose removal was cut short."""
+    for folder in _numbered(run):
+        if folder.is_dir() and not (folder / "state.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    WeightsError,
+)
 """What reading a damaged checkpoint may raise: the one before is tried then."""
 
 
@@ -137,20 +174,27 @@ def resume(run: Run, loop: Loop) -> tuple[float, list[str]] | None:
         ReverieError: there are checkpoints and none can be read.
     """
     notes: list[str] = []
+    reasons: list[str] = []
     for folder in finished(run):
         try:
             spent = _read(folder, loop, notes)
         except DAMAGED as error:
-            notes.append(f"checkpoint {folder.name} is damaged ({error}); trying the one before")
+            lines = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
+            reasons.append(f"{folder.name}: {lines.splitlines()[0]}")
+            notes.append(f"checkpoint {folder.name} is damaged ({lines.splitlines()[0]}); trying the one before")
             continue
         return spent, notes
-    if notes:
-        raise ReverieError(f"no checkpoint in {run.checkpoints} can be read; remove the folder to start afresh")
+    if reasons:
+        remedy = "remove the folder to start afresh"
+        if run.model_file.is_file():
+            remedy = f"{run.model_file.name} is there to use, or to start from: start=run:{run.folder}, another --out"
+        raise ReverieError(f"no checkpoint in {run.checkpoints} can be read ({reasons[0]}); {remedy}")
     return None
 
 
 def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
     state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    progress, spent, updates = _position(state, int(folder.name), loop)
     weights = load_file(folder / "weights.safetensors")
     average = load_file(folder / "average.safetensors")
     tensors = load_file(folder / "optimizers.safetensors")
@@ -158,15 +202,12 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
     if memory_keys(loop.model):
         memory = load_file(folder / f"memory-{loop.ranks.rank}.safetensors")
     load_weights(loop.model, {**weights, **memory})
-    loop.average.load(average, int(state["average_updates"]))
+    loop.average.load(average, updates)
     for i, seat in enumerate(loop.seats):
-        own = {place: _as_laid_out(values, seat.weights[place]) for place, values in _grouped(tensors, f"{i}/")}
-        if own and len(own) != len(seat.weights):
-            raise ValueError(f"the {seat.player.name}'s optimiser knows {len(own)} of {len(seat.weights)} weights")
+        own = _optimizer_state(seat, dict(_grouped(tensors, f"{i}/")), progress.round)
         body = seat.optimizer.state_dict()
         seat.optimizer.load_state_dict({"state": own, "param_groups": body["param_groups"]})
-    place = state["progress"]
-    loop.progress = Progress(int(place["round"]), int(place["images"]), float(place["fraction"]))
+    loop.progress = progress
     if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
         notes.append(
             f"the checkpoint was made with {state['threads']} threads and torch {state['torch']}, now there are "
@@ -174,12 +215,43 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
         )
     if state["world"] != loop.ranks.world and memory:
         raise ReverieError(f"this run keeps a memory for each of {state['world']} processes; resume it with as many")
-    return float(state["spent"])
+    return spent
+
+
+def _position(state: dict[str, Any], round: int, loop: Loop) -> tuple[Progress, float, int]:
+    """Where a checkpoint stands: progress, seconds spent, updates of the average.
+
+    Raises:
+        ValueError: no training of this loop gets there.
+    """
+    place = Progress(*(state["progress"][name] for name in Progress._fields))
+    spent, updates = state["spent"], state["average_updates"]
+    whole = all(type(number) is int for number in (place.round, place.images, updates))
+    reached = place.round == round and 0 <= place.images <= round * loop.images and 0 <= updates <= round
+    if not (whole and reached and 0 <= place.fraction <= 1 and 0 <= spent < math.inf):
+        raise ValueError("state.json tells of a place that no training gets to")
+    return place, float(spent), updates
+
+
+def _optimizer_state(seat: Seat, known: dict[int, dict[str, Tensor]], round: int) -> dict[int, dict[str, Tensor]]:
+    """A seat's optimiser state as it is in a checkpoint, laid out for its weights.
+
+    Raises:
+        ValueError: it is not the whole state of this optimiser, for these weights.
+    """
+    names = state_names(seat.player.optimizer)
+    played = round > 0 and seat.player.window[0] <= 0.0 and names  # every player plays in the first round, if it may
+    if (known or played) and known.keys() != set(range(len(seat.weights))):
+        raise ValueError(f"the {seat.player.name}'s optimiser knows {len(known)} of {len(seat.weights)} weights")
+    for values in known.values():
+        if values.keys() != names:
+            raise ValueError(f"the {seat.player.name}'s optimiser keeps {sorted(names)}, here are {sorted(values)}")
+    return {place: _as_laid_out(values, seat.weights[place]) for place, values in known.items()}
 
 
 def _as_laid_out(values: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
     """Optimiser state in the memory order of its weight: fused kernels walk both in step, whatever their strides."""
-    if any(v.ndim and v.shape != weight.shape for v in values.values()):
+    if any(v.shape != (() if k == "step" else weight.shape) for k, v in values.items()):
         raise ValueError("the optimiser's state is of other weights")
     return {k: torch.empty_like(weight).copy_(v) if v.ndim else v for k, v in values.items()}
 

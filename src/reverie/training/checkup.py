@@ -1,10 +1,10 @@
 """Vital signs of a training, measured at each sample grid by what the model can do; the doctor reads them.
 
 ``diversity``: the mean distance of pairs of samples over that of training rows; ``diversity within classes``: the same
-of pairs of one class, for a model that is told the class. ``active latents``: the share of latent
-dimensions that vary with the image. ``likelihood gap``: how much likelier training rows are than held-out ones, as a
-share of the nats of the latter. ``score gap``: how far held-out rows have fallen from training rows towards samples, by
-the critic's scores.
+of pairs of one class, for a model that is told the class. Where a code is a belief about z that costs one pass,
+``active latents``: the share of latent dimensions that vary with the image, and ``likelihood gap``: how much likelier
+training rows are than held-out ones, as a share of the nats of the latter. ``score gap``: how far held-out rows have
+fallen from training rows towards samples, by the critic's scores.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reverie.core.capabilities import Bounds, Criticises, Encodes
+from reverie.core.capabilities import Bounds, Criticises, Denoises, Encodes
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
 from reverie.data.dataset import Dataset, Rows
@@ -52,18 +52,19 @@ def _signs(model: Model, dataset: Dataset, samples: Tensor, labels: Tensor | Non
         signs["diversity"] = _pairs(samples[:count]) / apart
     if labels is not None and condition.label is not None:
         signs |= _within(x, condition.label, samples, labels)
-    encodes = model.view(Encodes)
-    if encodes is not None:
-        codes = encodes.encode(x.to(device))
-        real = [z.flatten(1) for z, space in zip(codes, encodes.latents, strict=True) if space.levels is None]
-        if real and count > 1 and model.view(Bounds) is not None:  # where a code is a belief about z
+    # Where a code is a belief about z that costs one pass; that of diffusion is noise, by the sampler run backwards.
+    believes = model.view(Encodes) if model.view(Denoises) is None else None
+    bounds = model.view(Bounds) if believes is not None else None
+    if believes is not None and bounds is not None and count > 1:
+        codes = believes.encode(x.to(device))
+        real = [z.flatten(1) for z, space in zip(codes, believes.latents, strict=True) if space.levels is None]
+        if real:
             signs["active latents"] = float((torch.cat(real, 1).var(0) > 0.01).float().mean())
     held = dataset.held_out
     few = min(count, len(held))
     if few < 16:
         return signs
-    bounds = model.view(Bounds)
-    if bounds is not None and encodes is not None:  # a bound that costs one pass; diffusion's costs many
+    if bounds is not None:
         seen, unseen = (_nats(bounds, rows, index, seed, device) for rows, index in _both(dataset, places[:few], order))
         gap, error = seen.mean() - unseen.mean(), ((seen.var() + unseen.var()) / few).sqrt()
         # So few rows differ by chance, of points by as much as their nats are: only what is beyond that counts.

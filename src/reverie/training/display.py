@@ -22,6 +22,9 @@ class Display(Protocol):
     def show(self, fraction: float, images: int, rate: float, batch: int, values: Mapping[str, float]) -> None:
         """Shows where training stands; ``rate`` is in images a second."""
 
+    def doing(self, what: str) -> None:
+        """Shows what goes on between two rounds; empty where that is over."""
+
     def close(self) -> None: ...
 
 
@@ -75,13 +78,18 @@ class Live:
         )
         self._task = self._bar.add_task(title, total=1.0, text="", begun=begun)
         self._bar.update(self._task, completed=begun)
+        self._text = ""
         self._bar.start()
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
 
     def show(self, fraction: float, images: int, rate: float, batch: int, values: Mapping[str, float]) -> None:
-        self._bar.update(self._task, completed=fraction, text=sentence(images, rate, batch, values))
+        self._text = sentence(images, rate, batch, values)
+        self._bar.update(self._task, completed=fraction, text=self._text)
+
+    def doing(self, what: str) -> None:
+        self._bar.update(self._task, text=what or self._text)
 
     def close(self) -> None:
         self._bar.stop()
@@ -102,6 +110,9 @@ class Plain:
             self._next = time.monotonic() + self._every
             self.say(f"{fraction:4.0%}  {sentence(images, rate, batch, values)}")
 
+    def doing(self, what: str) -> None:
+        return None
+
     def close(self) -> None:
         return None
 
@@ -113,6 +124,9 @@ class Silent:
         return None
 
     def show(self, fraction: float, images: int, rate: float, batch: int, values: Mapping[str, float]) -> None:
+        return None
+
+    def doing(self, what: str) -> None:
         return None
 
     def close(self) -> None:

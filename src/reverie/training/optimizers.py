@@ -35,6 +35,17 @@ def optimizer(config: OptimizerConfig, weights: Iterable[nn.Parameter]) -> torch
     )
 
 
+def state_names(config: OptimizerConfig) -> set[str]:
+    """What that optimiser keeps for each weight once it has stepped; all but ``step`` are shaped as the weight is."""
+    momentum = {"momentum_buffer"} if config.momentum else set()
+    return {
+        "adam": {"step", "exp_avg", "exp_avg_sq"},
+        "adamw": {"step", "exp_avg", "exp_avg_sq"},
+        "rmsprop": {"step", "square_avg", *momentum},
+        "sgd": momentum,
+    }[config.name]
+
+
 def learning_rate(config: OptimizerConfig, progress: Progress) -> float:
     """The rate for the round that ``progress`` stands before: linear warm-up, then constant or cosine."""
     rate = config.lr

@@ -13,6 +13,7 @@ from reverie.core.allocator import keep_freed_memory
 from reverie.core.capabilities import Observes
 from reverie.core.errors import RequestError
 from reverie.core.player import Progress
+from reverie.core.recipe import Recipe, save_recipe
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
@@ -63,9 +64,20 @@ class Sitting:
         notes = [*dataset.notes, *model.notes(), *parts_of_other_data(run.parts, self.recipe), *notes]
         for note in notes:
             self.display.say(note)
-        if found:
+        if found and self.left:
             self.display.say(f"resuming {run.folder} at round {self.loop.progress.round:,} ({begun:.0%})")
         self._write("resume" if found else "start", source=dataset.config.source)
+
+    @property
+    def left(self) -> bool:
+        """Whether there is anything left to train."""
+        return self.loop.progress.fraction < 1.0
+
+    def watch_as(self, recipe: Recipe) -> None:
+        """Records how long, and how watched, the run goes on; not asked for where nothing is left to train."""
+        if recipe.train != self.recipe.train:
+            save_recipe(recipe, self.run.recipe_file)
+            self.recipe = self.recipe.model_copy(update={"train": recipe.train})
 
     def _start(self, feed: Feed) -> None:
         """The beginning of a fresh run: another run's weights, and what the model wants to see of the data."""
@@ -88,7 +100,7 @@ class Sitting:
             Interrupted: a signal came; a checkpoint was written.
             ReverieError: the training failed.
         """
-        loop = self.loop
+        loop, left = self.loop, self.left
         try:
             with stop_on_signals() as signals:
                 if not loop.seats and not loop.progress.round:
@@ -102,7 +114,9 @@ class Sitting:
                     )
             if loop.progress.fraction >= 1.0:
                 self._write("done", images=loop.progress.images, seconds=self.spent)
-                self.display.say(f"{self.run.folder}: {loop.progress.images:,} images in {self.spent:.0f} s")
+                seen = f"{loop.progress.images:,} images in {self.spent:.0f} s"
+                had = f"has had this budget ({seen}): nothing is left to train, and recipe.yaml stays as it was"
+                self.display.say(f"{self.run.folder}: {seen}" if left else f"{self.run.folder} {had}")
         finally:
             self.display.close()
             if self.journal:
@@ -171,6 +185,7 @@ class Sitting:
     def _grid(self) -> None:
         if self.ranks.first and self.config.grids:
             file = self.run.samples / f"{self.loop.progress.images:010d}.png"
+            self.display.doing("drawing samples")
             with self.loop.averaged():
                 model = self.loop.model
                 asks = self.dataset.asks(model.space, model.view(Observes))
@@ -178,6 +193,7 @@ class Sitting:
                 signs = checkup(model, self.dataset, samples, labels, self.config.seed)
             self._write("grid", file=file.name, images=self.loop.progress.images)
             self._write("checkup", values=signs, fraction=self.loop.progress.fraction)
+            self.display.doing("")
             self._warn()
         self.ranks.barrier()
 

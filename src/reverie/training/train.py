@@ -19,10 +19,13 @@ from reverie.core.terminal import reading_bar
 from reverie.data.config import DataConfig
 from reverie.data.dataset import Dataset, open_data
 from reverie.training.build import check_parts, copy_parts, read_model_header, resolve
-from reverie.training.checkpoint import finished
+from reverie.training.checkpoint import clear_halves, finished
 from reverie.training.config import WATCHING, TrainConfig
 from reverie.training.ranks import Ranks
 from reverie.training.sitting import Sitting
+
+OWN = frozenset(("recipe.yaml", "journal.jsonl", "checkpoints", "parts", "samples", "report", "tensorboard"))
+"""What a start that came to nothing may leave in a folder."""
 
 
 def train(
@@ -76,21 +79,48 @@ def train(
     with _held(run) if ranks.first else nullcontext():
         if ranks.first:
             run.clear_temporary()
-            _settle(run, resolved, dataset.space)
+            resolved = _settle(run, resolved, dataset.space)
+            clear_halves(run)
         ranks.barrier()
-        Sitting(run, config, dataset, place, ranks, quiet).go(stop)
+        sitting = Sitting(run, config, dataset, place, ranks, quiet)
+        if ranks.first and sitting.left:
+            sitting.watch_as(resolved)
+        sitting.go(stop)
     return run
+
+
+def _check_folder(run: Run) -> None:
+    """Holds that a folder in which nothing was trained is empty, or has what a start of ours left in it.
+
+    Raises:
+        RequestError: it holds something else, among which checkpoints and samples would be lost.
+    """
+    if not run.folder.is_dir() or _trained(run):
+        return
+    held = {file.name for file in run.folder.iterdir() if not file.name.startswith(".")}
+    # The recipe is the first thing written, but for the parts that it records.
+    if held - OWN or (held - {run.parts.name} and run.recipe_file.name not in held):
+        raise RequestError(f"{run.folder} is not empty and holds no run; name a new folder with --out")
+
+
+def _trained(run: Run) -> bool:
+    return run.model_file.is_file() or bool(finished(run))
 
 
 @contextmanager
 def _held(run: Run) -> Iterator[None]:
-    """Holds a run for this process; a folder that it made goes again where nothing was trained and all is refused."""
+    """Holds a run for this process; a folder that it made goes again where nothing was trained.
+
+    It goes where all is refused, or fails before the journal, which tells the doctor of a failure, was begun.
+    """
+    _check_folder(run)
     new = not run.folder.exists()
     with run.lock():
         try:
             yield
-        except RequestError:
-            if new and not run.model_file.is_file() and not finished(run):
+        except Exception as error:
+            told = run.journal_file.is_file() and not isinstance(error, RequestError)
+            if new and not told and not _trained(run):
                 shutil.rmtree(run.folder, ignore_errors=True)
             raise
 
@@ -138,16 +168,20 @@ def _ask(
     return read_recipe(recipe, pairs)
 
 
-def _settle(run: Run, resolved: Recipe, space: Space) -> None:
+def _settle(run: Run, resolved: Recipe, space: Space) -> Recipe:
     """Writes a fresh run's recipe, or holds the one that is there against the one asked for.
+
+    Returns:
+        The recipe that is there, to be watched, and to go on for as long, as is asked now.
 
     Raises:
         RequestError: they differ in what is trained.
     """
-    if not run.model_file.is_file() and not finished(run):  # nothing was trained there, whatever was tried
-        save_recipe(copy_parts(resolved, run), run.recipe_file)
-        return
-    there = run.recipe if run.recipe_file.is_file() else read_model_header(run.model_file)[0]
+    if not _trained(run):  # whatever was tried
+        fresh = copy_parts(resolved, run)
+        save_recipe(fresh, run.recipe_file)
+        return fresh
+    there = _recipe_of(run, resolved.data_hash)
     old, new = _identity(_up_to_date(there, space)), _identity(resolved)
     for key in sorted(old.keys() | new.keys(), key=lambda key: (key != "model.name", key)):
         if old.get(key) != new.get(key):
@@ -166,8 +200,28 @@ def _settle(run: Run, resolved: Recipe, space: Space) -> None:
             f"{run.folder} holds a model and no checkpoint to go on from: give another --out, and "
             f"start=run:{run.folder} to begin with its weights"
         )
-    watching = {**there.train, **{k: resolved.train[k] for k in WATCHING}}
-    save_recipe(there.model_copy(update={"train": watching}), run.recipe_file)
+    if not run.recipe_file.is_file():
+        save_recipe(there, run.recipe_file)
+    return there.model_copy(update={"train": {**there.train, **{k: resolved.train[k] for k in WATCHING}}})
+
+
+def _recipe_of(run: Run, data_hash: str) -> Recipe:
+    """The recipe of what was trained in a folder, that of its model where the file is lost.
+
+    Raises:
+        RequestError: the file is damaged, or there is neither.
+    """
+    if not run.recipe_file.is_file():
+        if not run.model_file.is_file():
+            raise RequestError(f"{run.folder} holds checkpoints and no recipe.yaml to tell of what; give another --out")
+        return read_model_header(run.model_file)[0]
+    there = run.recipe
+    # The hash is the last line: a file that was cut has none, or the beginning of one.
+    cut = there.data_hash != data_hash and data_hash.startswith(there.data_hash)
+    if cut or not there.train or "source" not in there.data:
+        remedy = "remove it, and the same command writes it again" if run.model_file.is_file() else "give another --out"
+        raise RequestError(f"{run.recipe_file} is damaged (a part of it is missing): {remedy}")
+    return there
 
 
 def _up_to_date(recipe: Recipe, space: Space) -> Recipe:

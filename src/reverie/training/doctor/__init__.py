@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reverie.core.run import Run
 from reverie.training.doctor.finding import Finding
-from reverie.training.doctor.history import History, read_history
+from reverie.training.doctor.history import YOUNG, History, read_history
 
 OWN = ("__init__", "finding", "history")
 
@@ -28,4 +28,12 @@ def examine(history: History) -> list[Finding]:
     return sorted(found, key=lambda finding: (finding.kind != "fault", -finding.sure))
 
 
-__all__ = ["Finding", "History", "diagnose", "examine"]
+def verdict(history: History) -> str:
+    """What is told of a training: what the rules find, a line each; that they find nothing, or that it is too early."""
+    found = [str(finding) for finding in examine(history)]
+    if not found and history.young:
+        found = [f"{history.rounds} rounds: too few to judge ({YOUNG} at least)"]
+    return "\n".join(found) or "no fault found in the journal's values and checkups"
+
+
+__all__ = ["Finding", "History", "diagnose", "examine", "verdict"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from reverie.core.run import Run
@@ -25,7 +26,7 @@ class History:
         seconds: spent in training.
         failed: the event with which the training broke off, if it did.
         learning: quality as training went, where it was looked at: ``seconds`` and ``frechet_distance`` each.
-        recipe: the ``model`` and ``train`` sections, resolved.
+        recipe: resolved; empty where there is none.
     """
 
     values: Mapping[str, Sequence[float]]
@@ -99,7 +100,19 @@ def read_history(run: Run) -> History:
             for name, value in event.get("values", {}).items():
                 if isinstance(value, int | float):
                     target.setdefault(name, []).append(float(value))
-    learning = run.report / "learning.jsonl"
-    looks = [json.loads(line) for line in learning.read_text().splitlines()] if learning.is_file() else []
+    looks = list(_looks(run.report / "learning.jsonl"))
     recipe = run.recipe.model_dump(mode="json") if run.recipe_file.is_file() else {}
     return History(values, signs, fraction, rounds, seconds, failed, looks, recipe)
+
+
+def _looks(file: Path) -> Iterator[dict[str, float]]:
+    """Quality as training went; lines that are damaged or half-written are passed over, as a journal's are."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    for line in lines:
+        try:
+            look = json.loads(line)
+        except ValueError:
+            continue
+        needed = ("seconds", "frechet_distance")
+        if isinstance(look, dict) and all(isinstance(look.get(name), int | float) for name in needed):
+            yield look
