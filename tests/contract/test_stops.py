@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import reverie
+from reverie.core import device
 from reverie.core.errors import RequestError, ReverieError
 from reverie.core.files import write_atomically
 from reverie.core.images import save_grid, save_png
@@ -138,6 +139,24 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
     assert run.model_file.read_bytes() == model
     monkeypatch.undo()
     assert int(newest(small(tmp_path / "run", **{"train.steps": 5}))["round"]) == 5
+
+
+def test_the_precision_is_that_in_which_a_run_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What ``auto`` finds faster may differ from sitting to sitting, on another machine or in a busy moment."""
+    auto = {"train.precision": "auto"}
+    monkeypatch.setattr(device, "has_fast_bf16", lambda _: True)
+    once = small(tmp_path / "once", **auto)
+    small(tmp_path / "twice", **auto, **{"train.steps": 2})
+    monkeypatch.setattr(device, "has_fast_bf16", lambda _: False)
+    changes = {**CHANGES, "train.steps": 3, **auto}
+    twice = reverie.train("dcgan", "digits", out=tmp_path / "twice", changes=changes)
+    assert "it goes on in bf16, in which it began; fp32 was found to be faster now" in capsys.readouterr().err
+    other = small(tmp_path / "other", **auto)
+    weights = [load_file(run.model_file) for run in (once, twice, other)]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert not all(torch.equal(value, weights[2][key]) for key, value in weights[0].items())
 
 
 @contextmanager

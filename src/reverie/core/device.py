@@ -72,8 +72,8 @@ def _cpu_is_faster_in_bf16() -> bool:
     return least[torch.bfloat16] < least[torch.float32] / 1.2
 
 
-def autocast(device: torch.device, precision: Precision, space: Space | None = None) -> AbstractContextManager[object]:
-    """The context in which networks run: bf16 autocast, or nothing.
+def settled(device: torch.device, precision: Precision, space: Space | None = None) -> Literal["fp32", "bf16"]:
+    """The precision that is meant there.
 
     Arguments:
         device: where.
@@ -81,8 +81,15 @@ def autocast(device: torch.device, precision: Precision, space: Space | None = N
         space: what one row is; None is of images. Coordinates of points that are near 1 and differ by less than 0.004
             to 0.008, as much as the ring's sigma, are one number in bf16.
     """
+    if precision != "auto":
+        return precision
     images = space is None or space.is_image or bool(space.picture)
-    if precision == "bf16" or (precision == "auto" and images and has_fast_bf16(device)):
+    return "bf16" if images and has_fast_bf16(device) else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision, space: Space | None = None) -> AbstractContextManager[object]:
+    """The context in which networks run: bf16 autocast, or nothing. Arguments as of ``settled``."""
+    if settled(device, precision, space) == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 

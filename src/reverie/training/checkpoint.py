@@ -124,6 +124,8 @@ def _write(folder: Path, loop: Loop, spent: float) -> None:
         "spent": spent,
         "average_updates": loop.average.updates,
         "world": loop.ranks.world,
+        "precision": loop.precision,
+        "device": loop.device.type,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -208,6 +210,12 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
         body = seat.optimizer.state_dict()
         seat.optimizer.load_state_dict({"state": own, "param_groups": body["param_groups"]})
     loop.progress = progress
+    began = state.get("precision", loop.precision)  # checkpoints of before have none
+    if began not in ("fp32", "bf16"):
+        raise ValueError(f"no precision {began!r}")
+    if began != loop.precision and state["device"] == loop.device.type:
+        notes.append(f"it goes on in {began}, in which it began; {loop.precision} was found to be faster now")
+        loop.precision = began
     if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
         notes.append(
             f"the checkpoint was made with {state['threads']} threads and torch {state['torch']}, now there are "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reverie.core.batch import Batch
-from reverie.core.device import autocast, seed_generators
+from reverie.core.device import Precision, autocast, seed_generators, settled
 from reverie.core.errors import RequestError
 from reverie.core.model import Model
 from reverie.core.noise import KeyedNoise
@@ -78,6 +78,9 @@ class Loop:
             if config.compile is True and player.compile:
                 for module in player.modules:
                     module.compile()
+        # Once for all processes, and for all sittings by the checkpoint: ``auto`` measures, and may find otherwise.
+        fast = ranks.agree(float(settled(self.device, config.precision, model.space) == "bf16"))
+        self.precision: Precision = "bf16" if fast else "fp32"
         self.images = config.batch * max((seat.player.turns for seat in self.seats), default=1)
         self.average = Average(model.averaged(), config.average.half_life, self.images)
         self.progress = Progress()
@@ -123,7 +126,7 @@ class Loop:
             return self.feed.batch(int(ids[0]), len(ids))
 
         asks = (lambda ids: real(ids).condition) if self.model.space.drawn_from else None
-        fresh = fresh_statistics(self.model, self.micro, config.seed, config.precision, asks, real)
+        fresh = fresh_statistics(self.model, self.micro, config.seed, self.precision, asks, real)
         with self.average.in_place(), fresh:
             yield
 
@@ -144,7 +147,7 @@ class Loop:
             # Dropout draws from the global generator: a key in place of its state makes resume exact.
             seed_generators(self.device, zlib.crc32(f"{config.seed}/{player.name}/{first}".encode()))
             noise = KeyedNoise(config.seed, batch.ids, f"train/{player.name}")
-            with autocast(self.device, config.precision, self.model.space):
+            with autocast(self.device, self.precision, self.model.space):
                 loss = player.loss(Turn(batch, noise, self.progress, k))
             check_terms(loss.terms, player.name, self.progress.round)
             total = torch.stack([term.float() for term in loss.terms.values()]).sum()
