@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reverie.core.export import check_target, save_samples
-    from reverie.core.sampling import sample
+    from reverie.core.sampling import sample, sampling_of
     from reverie.core.space import Space
     from reverie.data.conditions import beside_maps, conditions
     from reverie.data.config import DataConfig
@@ -36,6 +36,7 @@ __all__ = [
     "inspect",
     "load",
     "sample",
+    "sampling_of",
     "save_samples",
     "train",
     "write_comparison",
@@ -55,6 +56,7 @@ _HOMES = {
     "inspect": "reverie.data.inspect",
     "load": "reverie.training.build",
     "sample": "reverie.core.sampling",
+    "sampling_of": "reverie.core.sampling",
     "save_samples": "reverie.core.export",
     "train": "reverie.training.train",
     "write_comparison": "reverie.report.comparison",

@@ -26,11 +26,12 @@ from reverie.core.images import save_grid, save_png
 from reverie.core.player import OptimizerConfig, Progress
 from reverie.core.run import Run
 from reverie.core.sampling import Samples
+from reverie.core.space import Space
 from reverie.data.config import DataConfig
 from reverie.data.dataset import open_data
 from reverie.edit.walk import save_animation
 from reverie.report.curves import read_curves
-from reverie.training import checkpoint, loop
+from reverie.training import checkpoint, loop, train
 from reverie.training.build import parts_of_other_data
 from reverie.training.doctor.history import read_history
 from reverie.training.grids import save_density
@@ -139,6 +140,45 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
     assert run.model_file.read_bytes() == model
     monkeypatch.undo()
     assert int(newest(small(tmp_path / "run", **{"train.steps": 5}))["round"]) == 5
+
+
+class Later:
+    """A process that is not the first one, which has refused."""
+
+    first, world = False, 2
+
+    def any(self, flag: bool) -> bool:
+        return True
+
+
+def test_where_the_first_process_refuses_all_do(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    with (
+        pytest.raises(RequestError, match="the first process refuses, and says why"),
+        train._begun(run, run.recipe, Space((1, 16, 16)), Later()),
+    ):
+        pytest.fail("it goes on alone")
+
+
+def test_a_memory_of_several_processes_needs_as_many(tmp_path: Path) -> None:
+    changes = {**CHANGES, "train.steps": 2}
+    run = reverie.train("dragan", "digits", out=tmp_path / "run", changes=changes, quiet=True)
+    (folder,) = checkpoint.finished(run)
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, "world": 2}))
+    (folder / "memory-0.safetensors").unlink()
+    with pytest.raises(ReverieError, match="a memory for each of 2 processes; resume it with as many"):
+        reverie.train("dragan", "digits", out=run.folder, changes={**changes, "train.steps": 3}, quiet=True)
+
+
+def test_a_damaged_model_is_written_again_from_the_checkpoint(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    whole = run.model_file.read_bytes()
+    run.model_file.write_bytes(whole[:3000])
+    with pytest.raises(ReverieError, match="the training's own command writes it again"):
+        reverie.load(run)
+    small(run.folder)
+    assert run.model_file.read_bytes() == whole
 
 
 def test_the_precision_is_that_in_which_a_run_began(

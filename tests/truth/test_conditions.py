@@ -16,6 +16,7 @@ from torch import Tensor
 import reverie
 from reverie.core.batch import Condition
 from reverie.core.errors import RequestError, ReverieError
+from reverie.core.export import check_target
 from reverie.core.images import from_bytes
 from reverie.core.model import Model, ModelConfig
 from reverie.core.noise import Noise
@@ -241,6 +242,14 @@ def test_samples_that_are_not_finite_are_an_error(tmp_path: Path):
     assert write_grid(Given(rows), tmp_path / "grid.png", 6, 0)[0].isnan().sum() == 1, "a training goes on"
 
 
+def test_points_are_refused_as_pictures_before_any_work(tmp_path):
+    for name in ("x.png", "folder"):
+        check_target(tmp_path / name, Space((1, 8, 8)))
+        with pytest.raises(RequestError, match=r"these samples are points; write them to a \.npz file"):
+            check_target(tmp_path / name, Space((2,)))
+    check_target(tmp_path / "x.npz", Space((2,)))
+
+
 def test_wrong_requests_of_the_library_are_told():
     model, classed = Given(torch.zeros(6, 2)), Given(torch.zeros(6, 2), classes=10)
     for told, asked in (
@@ -253,7 +262,7 @@ def test_wrong_requests_of_the_library_are_told():
         ("batch = 0: at least 1", {"batch": 0}),
         ("batch = -1: at least 1", {"batch": -1}),
         ("no precision 'x'; known: auto, fp32, bf16", {"precision": "x"}),
-        ("how is of type int: leave it out, or give what sampling_of", {"how": 5}),
+        ("how is of type int: leave it out, or give reverie.sampling_of", {"how": 5}),
         ("how is of type dict: leave it out", {"how": {"steps": 5}}),
     ):
         for some in (model, classed):

@@ -279,6 +279,8 @@ def test_runs_and_what_is_asked_of_them(tmp_path: Path) -> None:
         with Image.open(file) as sheet:
             assert sheet.size == (9 * (columns * 10 - 2), 9 * (lines * 10 - 2))
             pixels = np.asarray(sheet)[4::9, 4::9]  # each is shown 9 wide
+    with Image.open(draw(dcgan, "picks", Asked(count=1), out=tmp_path / "one.png", device="cpu")) as sheet:
+        assert sheet.size == (72, 72), "no room is left for pictures that were not asked for"
     rows = {Image.open(f).tobytes() for f in (tmp_path / "rows").iterdir()}
     shown_rows = [pixels[10 * line :, 10 * column :][:8, :8] for line in range(0, 12, 2) for column in range(2)]
     assert all(row.tobytes() in rows for row in shown_rows), "every other line is of training rows"

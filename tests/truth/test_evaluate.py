@@ -111,7 +111,7 @@ def test_evaluate_from_end_to_end(source: str, tmp_path: Path, monkeypatch: pyte
     assert figures["parameters"]["value"] == parameters
     assert ("recognised" in figures) == ("nearest_training_row" in figures) == (source == "digits")
     again = evaluate(
-        Run(tmp_path / "run"), samples=128, batch=50, likelihood_rows=16, cache=tmp_path / "cache", say=silent
+        Run(tmp_path / "run"), samples=np.int64(128), batch=50, likelihood_rows=16, cache=tmp_path / "cache", say=silent
     )
     timed = ("images_per_second", "seconds_alone", "training_time")
     for name in figures.keys() - set(timed):

@@ -52,6 +52,7 @@ def sample(
         reverie.check_target(out)
     model = reverie.load(run, device)
     out = out or Path("samples.png" if model.space.is_image else "samples.npz")
+    reverie.check_target(out, model.space)
     how = sampling_of(model, changes or ())
     asks = reverie.conditions(Run.open(run).recipe.data, model.space, data, maps, model.view(Observes), fit)
     with Progress(console=Console(stderr=True), transient=True) as bar:

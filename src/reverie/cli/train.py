@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def train(
     run = reverie.train(
         recipe, data, out=out, time=time, steps=steps, images=images, changes=changes or (), device=device, quiet=quiet
     )
-    if not quiet:
+    if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
         print(f"model    {run.model_file}")
         if run.samples.is_dir():
             print(f"samples  {run.samples}")

@@ -14,6 +14,7 @@ from reverie.core.errors import RequestError
 from reverie.core.files import check_above, disk_error, write_atomically
 from reverie.core.images import save_grid, to_bytes, to_pillow
 from reverie.core.sampling import Samples, check_finite
+from reverie.core.space import Space
 
 IMAGES = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".npy", ".zip", ".pt", ".pdf", ".svg"}
 """Endings that people ask for and that are not written."""
@@ -21,8 +22,12 @@ LARGE = 4096
 """Pixels a side up to which a grid is enlarged."""
 
 
-def check_target(out: Path) -> None:
+def check_target(out: Path, space: Space | None = None) -> None:
     """Says before any work whether samples can be written there.
+
+    Arguments:
+        out: a ``.png``, a ``.npz``, or a folder.
+        space: what a sample is, where that is known.
 
     Raises:
         RequestError: the ending is of no kind that is written, or the folder holds something already: files of another
@@ -37,6 +42,8 @@ def check_target(out: Path) -> None:
         raise RequestError(f"{out} is a {'folder' if is_file else 'file'}; give another --out")
     if out.is_dir() and next(out.iterdir(), None):
         raise RequestError(f"{out} is not empty; name a new folder for the samples")
+    if space is not None and len(space.shape) == 1 and out.suffix.lower() != ".npz":
+        raise RequestError("these samples are points; write them to a .npz file")
     check_above(out)
 
 

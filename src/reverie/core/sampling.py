@@ -160,7 +160,7 @@ def _check_request(model: Model, count: Any, seed: Any, how: Any, batch: Any, pr
     if precision not in get_args(Precision):
         raise RequestError(f"no precision {precision!r}; known: {', '.join(get_args(Precision))}")
     if how is not None and not isinstance(how, type(model.config.sampling)):
-        raise RequestError(f"how is of type {type(how).__name__}: leave it out, or give what sampling_of returns")
+        raise RequestError(f"how is of type {type(how).__name__}: leave it out, or give reverie.sampling_of(model, …)")
     _check_guidance(model, how)
 
 

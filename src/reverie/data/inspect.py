@@ -177,7 +177,7 @@ def _attributes(table: Sequence[dict[str, Any]] | None) -> dict[str, dict[str, i
             if len(counts[key]) > KINDS:
                 texts.add(key)
                 del counts[key]
-    kinds = {key: found for key, found in counts.items() if 1 < len(found) <= max(2, found.total() // 2)}
+    kinds = {key: found for key, found in counts.items() if 1 < len(found) <= found.total() // 2}
     return {key: dict(found.most_common()) for key, found in kinds.items()}
 
 

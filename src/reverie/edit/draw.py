@@ -98,7 +98,7 @@ def draw(
     else:
         sheet = pictured(opened, model, tool, asked, device, classify, say)
     check_finite(sheet.x, "pictures")
-    save_grid(sheet.x, out, sheet.columns, scale)
+    save_grid(sheet.x, out, min(sheet.columns, len(sheet.x)), scale)
     return out
 
 

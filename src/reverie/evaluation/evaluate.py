@@ -86,8 +86,8 @@ def evaluate(
         model,
         dataset,
         choose_features(dataset, None if cache is None else Path(cache), say, features),
-        count=samples,
-        seed=seed,
+        count=int(samples),  # NumPy's whole numbers are none that JSON knows
+        seed=int(seed),
         batch=batch,
         likelihood_rows=likelihood_rows,
         cache=None if cache is None else str(cache),

@@ -105,7 +105,19 @@ def read_model_header(file: Path) -> tuple[Recipe, Space, tuple[str, ...]]:
         space: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["space"].items()}
         return Recipe.read(header["recipe"], ""), Space(**space), tuple(header["classes"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ReverieError(f"{file} is damaged, or no model of Reverie ({error})") from None
+        raise ReverieError(
+            f"{file} is damaged, or no model of Reverie ({error}); where there are checkpoints, the training's own "
+            "command writes it again"
+        ) from None
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file is a model that can be read."""
+    try:
+        read_model_header(file)
+    except ReverieError:
+        return False
+    return True
 
 
 def save_model(model: Model, recipe: Recipe, classes: tuple[str, ...], run: Run) -> None:

@@ -202,6 +202,10 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
     tensors = load_file(folder / "optimizers.safetensors")
     memory: dict[str, Tensor] = {}
     if memory_keys(loop.model):
+        if state["world"] != loop.ranks.world:
+            raise ReverieError(
+                f"this run keeps a memory for each of {state['world']} processes; resume it with as many"
+            )
         memory = load_file(folder / f"memory-{loop.ranks.rank}.safetensors")
     load_weights(loop.model, {**weights, **memory})
     loop.average.load(average, updates)
@@ -221,8 +225,6 @@ def _read(folder: Path, loop: Loop, notes: list[str]) -> float:
             f"the checkpoint was made with {state['threads']} threads and torch {state['torch']}, now there are "
             f"{torch.get_num_threads()} and {torch.__version__}: the run goes on, but not bit for bit"
         )
-    if state["world"] != loop.ranks.world and memory:
-        raise ReverieError(f"this run keeps a memory for each of {state['world']} processes; resume it with as many")
     return spent
 
 

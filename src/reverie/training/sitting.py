@@ -17,7 +17,7 @@ from reverie.core.recipe import Recipe, save_recipe
 from reverie.core.run import Run
 from reverie.data.dataset import Dataset
 from reverie.data.feed import Feed
-from reverie.training.build import build, load_parts, parts_of_other_data, resolve, save_model
+from reverie.training.build import build, is_whole, load_parts, parts_of_other_data, resolve, save_model
 from reverie.training.checkpoint import WeightsError, load_weights, resume, save
 from reverie.training.checkup import checkup
 from reverie.training.config import TrainConfig
@@ -106,7 +106,7 @@ class Sitting:
                 if not loop.seats and not loop.progress.round:
                     loop.progress = Progress(1, 0, 1.0)  # fitted by on_start: nothing to play
                     self._keep()
-                elif self._play(signals, stop) or not self.run.model_file.is_file():
+                elif self._play(signals, stop) or not is_whole(self.run.model_file):
                     self._keep()
                 if signals.asked:
                     raise Interrupted(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from reverie.core.device import pick_device
-from reverie.core.errors import RequestError
+from reverie.core.errors import RequestError, ReverieError
 from reverie.core.player import Progress
 from reverie.core.recipe import PARTS, Recipe, parse_change, read_recipe, save_recipe
 from reverie.core.run import Run
@@ -30,7 +30,7 @@ OWN = frozenset(("recipe.yaml", "journal.jsonl", "checkpoints", "parts", "sample
 
 def train(
     recipe: str,
-    data: str | None = None,
+    data: str | Path | None = None,
     *,
     out: str | Path | None = None,
     time: str | float | None = None,
@@ -76,17 +76,34 @@ def train(
     if out is not None and not str(out):
         raise RequestError("--out is empty; name a folder")
     run = Run(out or Path("runs") / f"{resolved.name}-{_name_of(dataset.config.source)}")
-    with _held(run) if ranks.first else nullcontext():
-        if ranks.first:
-            run.clear_temporary()
-            resolved = _settle(run, resolved, dataset.space)
-            clear_halves(run)
-        ranks.barrier()
+    with _begun(run, resolved, dataset.space, ranks) as there:
         sitting = Sitting(run, config, dataset, place, ranks, quiet)
         if ranks.first and sitting.left:
-            sitting.watch_as(resolved)
+            sitting.watch_as(there)
         sitting.go(stop)
     return run
+
+
+@contextmanager
+def _begun(run: Run, resolved: Recipe, space: Space, ranks: Ranks) -> Iterator[Recipe]:
+    """Within it the first process holds the run, for all; gives the recipe with which it goes on.
+
+    Raises:
+        RequestError: the first process refuses: all others would wait for it, and break where it leaves.
+    """
+    with ExitStack() as held:
+        refusal = None
+        try:
+            if ranks.first:
+                held.enter_context(_held(run))
+                run.clear_temporary()
+                resolved = _settle(run, resolved, space)
+                clear_halves(run)
+        except (ReverieError, OSError) as error:
+            refusal = error
+        if ranks.any(refusal is not None):
+            raise refusal or RequestError("the first process refuses, and says why")
+        yield resolved
 
 
 def _check_folder(run: Run) -> None:
@@ -146,7 +163,7 @@ def _complete(asked: Recipe, config: TrainConfig, dataset: Dataset) -> Recipe:
 
 def _ask(
     recipe: str,
-    data: str | None,
+    data: str | Path | None,
     time: str | float | None,
     steps: int | None,
     images: int | None,
@@ -154,9 +171,9 @@ def _ask(
 ) -> Recipe:
     pairs = dict(changes) if isinstance(changes, Mapping) else dict(map(parse_change, changes))
     if data is not None:
-        if not data:
+        if not str(data):
             raise RequestError("--data is empty; name a folder, a zip, or a built-in source such as digits")
-        pairs["data.source"] = data
+        pairs["data.source"] = str(data)
     budget = {"time": time, "steps": steps, "images": images}
     named = {k: v for k, v in budget.items() if v is not None} or {
         k: pairs[f"train.{k}"] for k in budget if pairs.get(f"train.{k}") is not None
